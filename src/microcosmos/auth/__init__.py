@@ -1,0 +1,1 @@
+"""Who may: accounts, rules, tokens, and the credentials the engine checks."""

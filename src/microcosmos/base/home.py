@@ -1,0 +1,133 @@
+"""MICRO_HOME: where a platform keeps its state, and how its processes find each other.
+
+    config.json, tokens        the user's, read by the command line
+    server/server.json         the running server: pids and addresses; gone after a clean stop
+    server/lock                held by the running supervisor
+    server/keys/               seeds and keys, 0600
+    server/nats/               the engine's configuration and streams
+    server/store.db            records
+    server/logs/               one file a process
+    server/sources/, builds/   what was deployed, and its environments
+    lanes/                     Unix sockets of the processes on this host
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+# sun_path holds 108 bytes with its closing NUL; a node's socket is <8 hex digits>.sock.
+_LONGEST_SOCKET = 107
+_SOCKET_NAME = len("/core.sock") + 8
+
+
+class ServerInfo(msgspec.Struct, frozen=True):
+    """What `server.json` says of the running server."""
+
+    version: str
+    started: float
+    pids: dict[str, int]
+    addresses: dict[str, str]
+
+
+class Home:
+    """The folder of one platform.
+
+    Args:
+        path: the folder; else `MICRO_HOME`, else ``~/.micro``.
+    """
+
+    def __init__(self, path: str | Path | None = None) -> None:
+        chosen = path or os.environ.get("MICRO_HOME") or Path.home() / ".micro"
+        self.path = Path(chosen).expanduser().absolute()
+
+    @property
+    def server(self) -> Path:
+        """Where the server keeps its state."""
+        return self.path / "server"
+
+    @property
+    def logs(self) -> Path:
+        """Where the processes write their logs."""
+        return self.server / "logs"
+
+    @property
+    def lanes(self) -> Path:
+        """Where the sockets are: here, or in a short temporary folder if this path is too long."""
+        here = self.path / "lanes"
+        if len(os.fsencode(here)) + _SOCKET_NAME <= _LONGEST_SOCKET:
+            return here
+        digest = hashlib.sha256(os.fsencode(self.path)).hexdigest()[:12]
+        return Path(tempfile.gettempdir()) / f"micro-{os.getuid()}-{digest}"
+
+    @property
+    def core_lane(self) -> Path:
+        """The socket of the core process."""
+        return self.lanes / "core.sock"
+
+    @property
+    def supervisor_lane(self) -> Path:
+        """The socket of the supervisor, for the core only."""
+        return self.lanes / "supervisor.sock"
+
+    def make(self) -> None:
+        """Make the folders, closed to other users."""
+        for folder in (self.path, self.server, self.lanes, self.logs, self.server / "keys"):
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if self.lanes.stat().st_uid != os.getuid():
+            raise PermissionError(f"{self.lanes} belongs to another user; remove it")
+        self.lanes.chmod(0o700)
+
+    def server_info(self) -> ServerInfo | None:
+        """The running server, or None when there is none (or its file is damaged)."""
+        try:
+            data = (self.server / "server.json").read_bytes()
+            info = msgspec.json.decode(data, type=ServerInfo)
+        except (OSError, msgspec.DecodeError, UnicodeDecodeError):
+            return None
+        return info if _alive(info.pids.get("server", 0)) else None
+
+    def write_server_info(self, info: ServerInfo) -> None:
+        """Tell where the server is, atomically."""
+        write_atomically(self.server / "server.json", indented(info))
+
+    def forget_server_info(self) -> None:
+        """The server has stopped cleanly."""
+        (self.server / "server.json").unlink(missing_ok=True)
+
+
+def indented(value: Any) -> bytes:
+    """JSON for a file that people read."""
+    return msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n"
+
+
+def write_atomically(path: Path, data: bytes, mode: int = 0o600) -> None:
+    """Write a file so that readers and crashes see the old or the new one, whole."""
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).chmod(mode)
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def _alive(pid: int) -> bool:
+    if pid <= 0:
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -1,0 +1,1 @@
+"""Topics that nobody remembers: publish and subscribe (part 4 moves in here)."""

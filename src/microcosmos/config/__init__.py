@@ -1,0 +1,1 @@
+"""Settings and secrets, by dot path (part 3 moves in here)."""

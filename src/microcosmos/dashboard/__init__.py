@@ -1,0 +1,1 @@
+"""Pages in a browser (a later part moves in here)."""

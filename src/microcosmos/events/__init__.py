@@ -1,0 +1,1 @@
+"""Topics that remember: durable, ordered, replayable events (part 4 moves in here)."""

@@ -1,0 +1,1 @@
+"""Scripts that answer HTTP (part 5 moves in here)."""

@@ -1,0 +1,1 @@
+"""HTTP in, rpc out: the public entrypoint on port 8080."""

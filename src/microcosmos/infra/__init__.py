@@ -1,0 +1,1 @@
+"""Infrastructure from code (a later part moves in here)."""

@@ -1,0 +1,1 @@
+"""gRPC in, rpc out: the entrypoint of remote command lines on port 8081."""

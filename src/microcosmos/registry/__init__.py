@@ -1,0 +1,1 @@
+"""Who is alive, with which endpoints."""

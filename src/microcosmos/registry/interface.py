@@ -1,0 +1,108 @@
+"""The contract of the registry: who is alive, with which endpoints.
+
+The records have the shape that users of Micro v3 know, to the letter of the field names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Literal, Protocol
+
+import msgspec
+
+from microcosmos.base.schema import Value
+
+TTL = 90.0
+"""Seconds after which a foreign service that has not registered again is forgotten."""
+
+REFRESH = 30.0
+"""Seconds between the registrations of a living service."""
+
+# Metadata of nodes, and in ADR-32 announcements of services and endpoints.
+LANE = "micro.lane"
+HOST = "micro.host"
+REPLICA = "micro.replica"
+
+
+class Options(msgspec.Struct, frozen=True, kw_only=True):
+    """How long a registration lives, and in which namespace (domain) it stands."""
+
+    ttl: int = 0
+    domain: str = ""
+
+
+class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing that can be called: ``Helloworld.Call``, with the shapes it takes and gives."""
+
+    name: str
+    request: Value = Value()
+    response: Value = Value()
+    metadata: dict[str, str] = {}
+
+
+class Node(msgspec.Struct, frozen=True, kw_only=True):
+    """One living replica.
+
+    Metadata: `LANE` is the socket it answers on, `HOST` the host that socket is on, `REPLICA`
+    the process of our runtime that it is; a foreign node has none of them.
+    """
+
+    id: str
+    address: str = ""
+    port: int = 0
+    metadata: dict[str, str] = {}
+
+
+class Service(msgspec.Struct, frozen=True, kw_only=True):
+    """One version of a service and its living nodes."""
+
+    name: str
+    version: str = "latest"
+    metadata: dict[str, str] = {}
+    endpoints: list[Endpoint] = []
+    nodes: list[Node] = []
+    options: Options = Options()
+
+    def endpoint(self, name: str) -> Endpoint | None:
+        """The endpoint of a name, or None."""
+        return next((endpoint for endpoint in self.endpoints if endpoint.name == name), None)
+
+
+class Result(msgspec.Struct, frozen=True, kw_only=True):
+    """One change.
+
+    ``service`` is the version with all the nodes it has *after* the change; a ``delete`` means
+    that its last node has gone. ``sequence`` counts the changes of this registry.
+    """
+
+    action: Literal["create", "update", "delete"]
+    service: Service
+    timestamp: int
+    sequence: int = 0
+
+
+class Registry(Protocol):
+    """Who is alive, with which endpoints."""
+
+    async def register(self, service: Service) -> None:
+        """Add a service's nodes, or renew them for another TTL.
+
+        Raises:
+            errors.BadRequest: a bad name.
+        """
+
+    async def deregister(self, service: Service) -> None:
+        """Remove a service's nodes at once; unknown nodes are no error."""
+
+    async def get_service(self, name: str, *, domain: str = "") -> list[Service]:
+        """Every version of a service.
+
+        Raises:
+            errors.NotFound: no node of it is known.
+        """
+
+    async def list_services(self, *, domain: str = "") -> list[Service]:
+        """Every service, sorted by name, then version."""
+
+    def watch(self, name: str = "", *, domain: str = "") -> AsyncIterator[Result]:
+        """Changes from now on, of one service or of all."""

@@ -1,0 +1,1 @@
+"""Servers, endpoints and clients over memory, the same-host lane and NATS."""

@@ -1,0 +1,1 @@
+"""For tests of services: a pytest plugin, platforms in memory and on NATS, clusters in one process."""
