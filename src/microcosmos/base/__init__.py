@@ -1,1 +1,1 @@
-"""What every part stands on: errors, codec, schema, context, clock, names. Imports nothing of the others."""
+"""What every part stands on: errors, codec, schema, context, clock, names."""

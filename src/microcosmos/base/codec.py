@@ -34,7 +34,7 @@ def decode(data: bytes | str, type: type[T] | Any = Any, *, id: str = "codec") -
         errors.BadRequest: malformed or of the wrong shape; the detail names the field's path.
     """
     try:
-        return msgspec.json.decode(data, type=type)  # type: ignore[no-any-return]
+        return msgspec.json.decode(data, type=type)
     except DECODE_ERRORS as exc:
         raise bad_input(id, exc) from None
 

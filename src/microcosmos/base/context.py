@@ -21,8 +21,23 @@ DEFAULT_NAMESPACE = "micro"
 
 # Of an HTTP request's headers these describe its own body and connection, not the call.
 _OWN = frozenset(
-    "Accept Accept-Encoding Connection Content-Encoding Content-Length Content-Type Cookie Expect "
-    "Host Keep-Alive Method Te Timeout Trailer Transfer-Encoding Upgrade Url".split()
+    (
+        "Accept",
+        "Accept-Encoding",
+        "Connection",
+        "Content-Encoding",
+        "Content-Length",
+        "Content-Type",
+        "Cookie",
+        "Expect",
+        "Host",
+        "Keep-Alive",
+        "Te",
+        "Timeout",
+        "Trailer",
+        "Transfer-Encoding",
+        "Upgrade",
+    )
 )
 
 
@@ -76,19 +91,22 @@ class Context:
         metadata: what the caller sent beside the body.
         deadline: when the caller stops waiting, in `time.monotonic` seconds, or None.
         account: who calls, once a verifier has said so; None is anonymous.
+        client: what the process that handles the call makes its own calls with.
     """
 
-    __slots__ = ("account", "deadline", "metadata")
+    __slots__ = ("account", "client", "deadline", "metadata")
 
     def __init__(
         self,
         metadata: Metadata | None = None,
         deadline: float | None = None,
         account: object | None = None,
+        client: object | None = None,
     ) -> None:
         self.metadata = Metadata() if metadata is None else metadata
         self.deadline = deadline
         self.account = account
+        self.client = client
 
     @property
     def namespace(self) -> str:

@@ -1,14 +1,14 @@
 """MICRO_HOME: where a platform keeps its state, and how its processes find each other.
 
-    config.json, tokens        the user's, read by the command line
-    server/server.json         the running server: pids and addresses; gone after a clean stop
-    server/lock                held by the running supervisor
-    server/keys/               seeds and keys, 0600
-    server/nats/               the engine's configuration and streams
-    server/store.db            records
-    server/logs/               one file a process
-    server/sources/, builds/   what was deployed, and its environments
-    lanes/                     Unix sockets of the processes on this host
+config.json, tokens        the user's, read by the command line
+server/server.json         the running server: pids and addresses; gone after a clean stop
+server/lock                held by the running supervisor
+server/keys/               seeds and keys, 0600
+server/nats/               the engine's configuration and streams
+server/store.db            records
+server/logs/               one file a process
+server/sources/, builds/   what was deployed, and its environments
+lanes/                     Unix sockets of the processes on this host
 """
 
 from __future__ import annotations

@@ -43,7 +43,7 @@ def _trace() -> str:
 
 
 def setup() -> None:
-    """Send every logger to stderr; `MICRO_LOG_LEVEL` and `MICRO_LOG_FORMAT` (plain, json) choose."""
+    """Send all logs to stderr; `MICRO_LOG_LEVEL` and `MICRO_LOG_FORMAT` (plain, json) choose."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Json() if os.environ.get("MICRO_LOG_FORMAT") == "json" else _Plain())
     level = os.environ.get("MICRO_LOG_LEVEL", "info").upper()

@@ -1,0 +1,94 @@
+"""The registry over rpc, and a table that follows it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import msgspec
+
+from microcosmos.base import codec, errors
+from microcosmos.rpc.client import Client
+
+from .interface import Result, Service
+from .service import WAIT, Changes, Found
+from .table import Table
+
+log = logging.getLogger("microcosmos.registry")
+
+_found = msgspec.json.Decoder(Found, strict=False)
+_changes = msgspec.json.Decoder(Changes, strict=False)
+
+
+class RegistryClient:
+    """See `interface.Registry`.
+
+    Args:
+        client: carries the calls.
+    """
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    async def _call(self, method: str, request: Any, **options: Any) -> bytes:
+        body = codec.encode(request)
+        return await self._client.call("registry", f"Registry.{method}", body, **options)
+
+    async def register(self, service: Service) -> None:
+        await self._call("Register", service)
+
+    async def deregister(self, service: Service) -> None:
+        await self._call("Deregister", service)
+
+    async def get_service(self, name: str, *, domain: str = "") -> list[Service]:
+        request = {"service": name, "options": {"domain": domain}}
+        return _found.decode(await self._call("GetService", request)).services
+
+    async def list_services(self, *, domain: str = "") -> list[Service]:
+        answer = await self._call("ListServices", {"options": {"domain": domain}})
+        return _found.decode(answer).services
+
+    async def watch(self, name: str = "", *, domain: str = "") -> AsyncIterator[Result]:
+        changes = await self.changes(name, None)
+        while True:
+            changes = await self.changes(name, changes)
+            for result in changes.results:
+                yield result
+
+    async def changes(self, name: str, since: Changes | None) -> Changes:
+        """The changes since an earlier answer, or everything; waits for one to come."""
+        request: dict[str, Any] = {"service": name}
+        if since is not None:
+            request.update(after=since.sequence, epoch=since.epoch)
+        return _changes.decode(await self._call("Watch", request, timeout=WAIT + 10, retry=False))
+
+
+async def follow(
+    registry: RegistryClient, table: Table, *, restarted: Callable[[], None] = lambda: None
+) -> None:
+    """Keep a table as the registry is, for ever; a registry that is away changes nothing.
+
+    Args:
+        registry: where the changes come from.
+        table: what they are applied to.
+        restarted: called when another registry answers than before, so that its callers can
+            register again.
+    """
+    since: Changes | None = None
+    while True:
+        try:
+            changes = await registry.changes("", since)
+        except errors.Error as error:
+            log.debug("the registry does not answer: %s", error)
+            await asyncio.sleep(0.1)
+            continue
+        if changes.snapshot:
+            table.replace(result.service for result in changes.results)
+            if since is not None and since.epoch != changes.epoch:
+                restarted()
+        else:
+            for result in changes.results:
+                table.apply(result)
+        since = changes

@@ -1,0 +1,157 @@
+"""The registry in memory: the one of the core process, and of tests.
+
+Nothing is written down: after a restart the core asks every service by ADR-32 who it is
+(`discovery`), and services register again by themselves.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections import deque
+from collections.abc import AsyncIterator
+from typing import Literal
+
+import msgspec
+
+from microcosmos.base import clock as clocks
+from microcosmos.base import errors, names
+
+from .interface import REPLICA, TTL, Node, Result, Service
+
+_REMEMBERED = 4096
+_Key = tuple[str, str, str]
+
+DEFAULT_DOMAIN = "micro"
+
+
+class MemoryRegistry:
+    """See `interface.Registry`.
+
+    A node that is a process of our runtime (metadata `REPLICA`) does not expire: whoever watches
+    that process deregisters it, so that a busy one is slow, not gone.
+
+    Args:
+        clock: where the time of expiry comes from.
+    """
+
+    def __init__(self, clock: clocks.Clock = clocks.SYSTEM) -> None:
+        self._clock = clock
+        self._services: dict[_Key, Service] = {}
+        self._expiry: dict[tuple[_Key, str], float] = {}
+        self._results: deque[Result] = deque(maxlen=_REMEMBERED)
+        self._changed = asyncio.Event()
+        self.epoch = secrets.token_hex(8)
+        self.sequence = 0
+
+    async def register(self, service: Service) -> None:
+        names.check_service(service.name)
+        for endpoint in service.endpoints:
+            names.check_endpoint(endpoint.name)
+        key = _key(service)
+        known = self._services.get(key)
+        nodes = {node.id: node for node in (known.nodes if known else [])}
+        nodes.update((node.id, node) for node in service.nodes)
+        merged = msgspec.structs.replace(service, nodes=list(nodes.values()))
+        self._renew(key, service)
+        if merged != known:
+            self._services[key] = merged
+            self._tell("update" if known else "create", merged)
+
+    def _renew(self, key: _Key, service: Service) -> None:
+        expiry = self._clock.monotonic() + (service.options.ttl or TTL)
+        for node in service.nodes:
+            if node.metadata.get(REPLICA):
+                self._expiry.pop((key, node.id), None)
+            else:
+                self._expiry[(key, node.id)] = expiry
+
+    async def deregister(self, service: Service) -> None:
+        self._remove(_key(service), {node.id for node in service.nodes})
+
+    async def deregister_replica(self, replica: str) -> None:
+        """Remove the nodes that a process of our runtime was."""
+        for key, service in list(self._services.items()):
+            gone = {node.id for node in service.nodes if node.metadata.get(REPLICA) == replica}
+            if gone:
+                self._remove(key, gone)
+
+    def _remove(self, key: _Key, gone: set[str]) -> None:
+        known = self._services.get(key)
+        if known is None:
+            return
+        for node_id in gone:
+            self._expiry.pop((key, node_id), None)
+        kept = [node for node in known.nodes if node.id not in gone]
+        if len(kept) == len(known.nodes):
+            return
+        rest = msgspec.structs.replace(known, nodes=kept)
+        if kept:
+            self._services[key] = rest
+            self._tell("update", rest)
+        else:
+            del self._services[key]
+            self._tell("delete", rest)
+
+    def expire(self) -> None:
+        """Forget the nodes whose time has run out."""
+        now = self._clock.monotonic()
+        for key, node_id in [at for at, due in self._expiry.items() if due <= now]:
+            self._remove(key, {node_id})
+
+    async def get_service(self, name: str, *, domain: str = "") -> list[Service]:
+        self.expire()
+        domain = domain or DEFAULT_DOMAIN
+        found = [s for (d, n, _), s in self._services.items() if n == name and d == domain]
+        if not found:
+            raise errors.NotFound(
+                "registry", f"service {name} not found; `micro services` lists them"
+            )
+        return found
+
+    async def list_services(self, *, domain: str = "") -> list[Service]:
+        self.expire()
+        domain = domain or DEFAULT_DOMAIN
+        return [self._services[key] for key in sorted(self._services) if key[0] == domain]
+
+    def nodes(self) -> list[Node]:
+        """Every living node of every service."""
+        return [node for service in self._services.values() for node in service.nodes]
+
+    async def watch(self, name: str = "", *, domain: str = "") -> AsyncIterator[Result]:
+        after = self.sequence
+        while True:
+            for result in await self.changes(after, timeout=None):
+                after = result.sequence
+                if not name or result.service.name == name:
+                    yield result
+
+    async def changes(self, after: int, *, timeout: float | None) -> list[Result]:
+        """The changes with a sequence greater than ``after``; waits up to ``timeout`` s for one.
+
+        Raises:
+            errors.Conflict: they are no longer remembered; read the whole list.
+        """
+        self.expire()
+        if self.sequence <= after:
+            try:
+                await asyncio.wait_for(self._changed.wait(), timeout)
+            except TimeoutError:
+                return []
+        if self._results and self._results[0].sequence > after + 1:
+            raise errors.Conflict("registry", "these changes are no longer remembered")
+        return [result for result in self._results if result.sequence > after]
+
+    def _tell(self, action: Literal["create", "update", "delete"], service: Service) -> None:
+        self.sequence += 1
+        stamp = int(self._clock.time())
+        self._results.append(
+            Result(action=action, service=service, timestamp=stamp, sequence=self.sequence)
+        )
+        changed, self._changed = self._changed, asyncio.Event()
+        changed.set()
+
+
+def _key(service: Service) -> _Key:
+    domain = service.options.domain or service.metadata.get("domain") or DEFAULT_DOMAIN
+    return (domain, service.name, service.version)

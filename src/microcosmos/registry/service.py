@@ -1,0 +1,125 @@
+"""The registry served over rpc, with the endpoints and the answers of Micro v3."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from microcosmos.base import errors
+from microcosmos.rpc.handler import endpoint
+from microcosmos.rpc.server import Hosted
+
+from .interface import Node, Options, Result, Service
+from .memory import DEFAULT_DOMAIN, MemoryRegistry
+
+NAME = "registry"
+DEFAULTS = Options()
+WAIT = 25.0
+"""Seconds that a watch waits for a change before it answers with none."""
+
+
+class Found(msgspec.Struct):
+    """An answer of GetService and ListServices."""
+
+    services: list[Service]
+
+
+class Changes(msgspec.Struct, kw_only=True):
+    """An answer of Watch.
+
+    With ``snapshot`` the services of ``results`` are all there are; without it they are the
+    changes since the sequence that was asked for. The next watch asks after ``sequence``.
+    """
+
+    epoch: str
+    sequence: int
+    snapshot: bool = False
+    results: list[Result] = []
+
+
+class RegistryService:
+    """Serves a registry.
+
+    Args:
+        registry: the core's own.
+    """
+
+    def __init__(self, registry: MemoryRegistry) -> None:
+        self._registry = registry
+
+    def hosted(self) -> Hosted:
+        """The service ``registry``."""
+        endpoints = [
+            endpoint(self.get_service, NAME, lenient=True, response=Found),
+            endpoint(self.list_services, NAME, lenient=True, response=Found),
+            endpoint(self.register, NAME, lenient=True),
+            endpoint(self.deregister, NAME, lenient=True),
+            endpoint(self.watch, NAME, lenient=True),
+        ]
+        return Hosted(NAME, endpoints)
+
+    async def get_service(self, service: str, options: Options = DEFAULTS) -> dict[str, Any]:
+        """Every version of a service, with its nodes, endpoints and their shapes."""
+        return shown(await self._registry.get_service(service, domain=options.domain))
+
+    async def list_services(self, options: Options = DEFAULTS) -> dict[str, Any]:
+        """Every service, with its nodes, endpoints and their shapes."""
+        return shown(await self._registry.list_services(domain=options.domain))
+
+    async def register(self, service: Service) -> None:
+        """Add a service's nodes, or renew them for another 90 seconds."""
+        await self._registry.register(service)
+
+    async def deregister(self, service: Service) -> None:
+        """Remove a service's nodes at once."""
+        await self._registry.deregister(service)
+
+    async def watch(
+        self, service: str = "", options: Options = DEFAULTS, after: int = -1, epoch: str = ""
+    ) -> Changes:
+        """The changes after a sequence; without one, or after too old a one, every service."""
+        registry = self._registry
+        if after < 0 or epoch != registry.epoch:
+            return await self._snapshot(service)
+        try:
+            results = await registry.changes(after, timeout=WAIT)
+        except errors.Conflict:
+            return await self._snapshot(service)
+        return Changes(
+            epoch=registry.epoch,
+            sequence=max(after, registry.sequence) if not results else results[-1].sequence,
+            results=[r for r in results if not service or r.service.name == service],
+        )
+
+    async def _snapshot(self, name: str) -> Changes:
+        services = await self._registry.list_services()
+        results = [
+            Result(action="create", service=service, timestamp=0)
+            for service in services
+            if not name or service.name == name
+        ]
+        registry = self._registry
+        return Changes(
+            epoch=registry.epoch, sequence=registry.sequence, snapshot=True, results=results
+        )
+
+
+def shown(services: list[Service]) -> dict[str, Any]:
+    """Services as Micro prints them: every field there, 64-bit integers as texts."""
+    return {"services": [_service(service) for service in services]}
+
+
+def _service(service: Service) -> dict[str, Any]:
+    return {
+        "name": service.name,
+        "version": service.version,
+        "metadata": {"domain": DEFAULT_DOMAIN, **service.metadata},
+        "endpoints": [msgspec.to_builtins(endpoint) for endpoint in service.endpoints],
+        "nodes": [_node(node) for node in service.nodes],
+        "options": {"ttl": str(service.options.ttl), "domain": service.options.domain},
+    }
+
+
+def _node(node: Node) -> dict[str, Any]:
+    return {**msgspec.to_builtins(node), "port": str(node.port)}

@@ -1,0 +1,106 @@
+"""The registry as every process remembers it: what calls and routes are looked up in."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+
+from microcosmos.base import names
+
+from .interface import HOST, LANE, Endpoint, Result, Service
+
+SUBJECT = "micro.subject"
+"""Metadata of a foreign endpoint: the NATS subject it listens on."""
+
+
+@functools.cache
+def this_host() -> str:
+    """An id that processes share exactly if they can share Unix sockets: this boot of this host."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        import platform
+
+        return platform.node()
+
+
+class Table:
+    """Services by name, kept current by whoever owns it; `rpc.Resolver` for clients.
+
+    Args:
+        fixed: sockets that are known without a registry, by service: the core's.
+    """
+
+    def __init__(self, fixed: Mapping[str, str] | None = None) -> None:
+        self._services: dict[str, dict[str, Service]] = {}
+        self._lanes: dict[str, list[str]] = {}
+        self._fixed = {name: [path] for name, path in (fixed or {}).items()}
+        self._listeners: list[Callable[[str], None]] = []
+
+    def on_change(self, listener: Callable[[str], None]) -> None:
+        """Tell of every service that changes, by name."""
+        self._listeners.append(listener)
+
+    def apply(self, result: Result) -> None:
+        """Take over one change."""
+        service = result.service
+        versions = self._services.setdefault(service.name, {})
+        if result.action == "delete":
+            versions.pop(service.version, None)
+        else:
+            versions[service.version] = service
+        self._refresh(service.name)
+
+    def replace(self, services: Iterable[Service]) -> None:
+        """Take over the whole list."""
+        before = set(self._services)
+        self._services = {}
+        for service in services:
+            self._services.setdefault(service.name, {})[service.version] = service
+        for name in before | set(self._services):
+            self._refresh(name)
+
+    def _refresh(self, name: str) -> None:
+        versions = self._services.get(name, {})
+        lanes = [
+            node.metadata[LANE]
+            for service in versions.values()
+            for node in service.nodes
+            if LANE in node.metadata and node.metadata.get(HOST) == this_host()
+        ]
+        if lanes:
+            self._lanes[name] = lanes
+        else:
+            self._lanes.pop(name, None)
+        for listener in self._listeners:
+            listener(name)
+
+    def lanes(self, service: str) -> list[str]:
+        """The sockets of the living replicas on this host."""
+        return self._lanes.get(service) or self._fixed.get(service) or []
+
+    def knows(self, service: str) -> bool:
+        """Whether the service is or was registered."""
+        return service in self._services or service in self._fixed
+
+    def services(self) -> list[Service]:
+        """Every version of every living service, sorted by name."""
+        return [v for name in sorted(self._services) for v in self._services[name].values()]
+
+    def versions(self, name: str) -> list[Service]:
+        """The living versions of a service."""
+        return list(self._services.get(name, {}).values())
+
+    def endpoint(self, service: str, name: str) -> Endpoint | None:
+        """An endpoint of a service, of whichever version has it."""
+        for version in self._services.get(service, {}).values():
+            if (endpoint := version.endpoint(name)) is not None:
+                return endpoint
+        return None
+
+    def subject(self, service: str, endpoint: str) -> str:
+        """The NATS subject of an endpoint."""
+        known = self.endpoint(service, endpoint)
+        own = known.metadata.get(SUBJECT) if known else None
+        return own or names.subject(service, endpoint)

@@ -1,0 +1,111 @@
+"""Client: calls a service by name, over the first transport that reaches it."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Mapping, Sequence
+
+from microcosmos.base import context, errors
+
+from .interface import DEFAULT_TIMEOUT, Call, Resolver, Transport, Unreachable
+
+RETRY_PAUSE = 0.05
+"""Seconds, about, between a call that failed for a passing reason and its one retry."""
+
+
+class Client:
+    """Calls services.
+
+    A call made while another is being handled inherits that one's trace, metadata and what is
+    left of its deadline. A 408, 500, 504 or a lost connection is tried once more, within the
+    deadline, unless the call says ``retry=False``.
+
+    Args:
+        transports: tried in order: the first one that reaches the service carries the call.
+        resolver: tells an unknown service (404) from one of which none is alive (503).
+        timeout: seconds that calls wait unless they say otherwise.
+    """
+
+    def __init__(
+        self,
+        transports: Sequence[Transport],
+        resolver: Resolver | None = None,
+        *,
+        timeout: float = DEFAULT_TIMEOUT,
+    ) -> None:
+        self._transports = tuple(transports)
+        self._resolver = resolver
+        self._timeout = timeout
+
+    async def call(
+        self,
+        service: str,
+        endpoint: str,
+        body: bytes = b"{}",
+        *,
+        metadata: Mapping[str, str] | None = None,
+        timeout: float | None = None,
+        retry: bool = True,
+    ) -> bytes:
+        """Call an endpoint with a JSON body and return the JSON of its answer.
+
+        Raises:
+            errors.NotFound: no such service or endpoint.
+            errors.Unavailable: the service is known, but none of it is alive.
+            errors.DeadlineExceeded: no answer within ``timeout`` seconds.
+            errors.Error: what the service answered.
+        """
+        here = context.current_or_none()
+        sent = here.outgoing() if here is not None else {}
+        if metadata:
+            sent.update((context.title(name), value) for name, value in metadata.items())
+        sent.setdefault(context.TRACE, context.new_trace())
+        call = Call(service, endpoint, body, sent, self._time_left(here, timeout))
+        if call.timeout is not None and call.timeout <= 0:
+            raise errors.DeadlineExceeded(service, "the caller's deadline has passed already")
+        return await self.send(call, retry=retry)
+
+    async def send(self, call: Call, *, retry: bool = True) -> bytes:
+        """Send a call as it stands: nothing is inherited; see `call` for what it raises."""
+        if not retry:
+            return await self._route(call)
+        started = time.monotonic()
+        try:
+            return await self._route(call)
+        except errors.Error as error:
+            if not error.retryable:
+                raise
+            if (left := _time_for_another(call.timeout, started)) is not None and left <= 0:
+                raise
+        await asyncio.sleep(random.uniform(0.5, 1.5) * RETRY_PAUSE)
+        call.timeout = _time_for_another(call.timeout, started)
+        return await self._route(call)
+
+    async def _route(self, call: Call) -> bytes:
+        for transport in self._transports:
+            if transport.reaches(call.service):
+                try:
+                    return await transport.call(call)
+                except Unreachable:
+                    continue
+        raise self._nobody(call)
+
+    def _nobody(self, call: Call) -> errors.Error:
+        service = call.service
+        if self._resolver is not None and self._resolver.knows(service):
+            return errors.Unavailable(service, f"no replica of {service} is alive; try again later")
+        return errors.NotFound(service, f"service {service} not found; `micro services` lists them")
+
+    def _time_left(self, here: context.Context | None, timeout: float | None) -> float:
+        chosen = self._timeout if timeout is None else timeout
+        left = here.remaining() if here is not None else None
+        return chosen if left is None else min(left, chosen)
+
+
+def _time_for_another(timeout: float | None, started: float) -> float | None:
+    """What a retry may take: what is left, less the pause before it."""
+    if timeout is None:
+        return None
+    return timeout - (time.monotonic() - started) - RETRY_PAUSE

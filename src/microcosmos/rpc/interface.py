@@ -1,0 +1,79 @@
+"""The contract of rpc: a call, a handler, and the transports that carry one to the other."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+import msgspec
+
+from microcosmos.base import errors
+
+MAX_BODY = 8 * 1024 * 1024
+"""The largest request or answer of one call, in bytes, on every transport."""
+
+DEFAULT_TIMEOUT = 10.0
+"""Seconds that a caller waits unless it says otherwise."""
+
+
+class Call(msgspec.Struct, array_like=True, gc=False):
+    """One request on its way.
+
+    Attributes:
+        service: whom it is for.
+        endpoint: what of it, ``Handler.Method``.
+        body: JSON.
+        metadata: Title-Cased names and their values.
+        timeout: seconds that the caller still waits, or None.
+    """
+
+    service: str
+    endpoint: str
+    body: bytes
+    metadata: dict[str, str]
+    timeout: float | None = None
+
+
+Handler = Callable[[Call], Awaitable[bytes]]
+"""Answers a call with a JSON body, or raises an `errors.Error`."""
+
+Middleware = Callable[[Handler], Handler]
+"""Wraps a handler by one that does one thing more."""
+
+
+class Transport(Protocol):
+    """Carries calls to where a service answers."""
+
+    def reaches(self, service: str) -> bool:
+        """Whether a call to this service may be tried here now."""
+
+    async def call(self, call: Call) -> bytes:
+        """Carry one call and its answer.
+
+        Raises:
+            Unreachable: the call was not sent; another transport may carry it.
+            errors.Error: what the callee answered, or what became of the call on its way.
+        """
+
+
+class Resolver(Protocol):
+    """Knows where services are, from memory; `registry.Table` is one."""
+
+    def lanes(self, service: str) -> list[str]:
+        """The sockets of the living replicas on this host."""
+
+    def subject(self, service: str, endpoint: str) -> str:
+        """The NATS subject of an endpoint."""
+
+    def knows(self, service: str) -> bool:
+        """Whether the service is registered at all."""
+
+
+class Unreachable(Exception):
+    """A transport could not even send a call; nothing has happened, so another may try."""
+
+
+def late(call: Call) -> errors.DeadlineExceeded:
+    """The 504 of a call that was not answered in time."""
+    detail = f"{call.service} {call.endpoint} did not answer within {call.timeout:g} s"
+    return errors.DeadlineExceeded(call.service, detail)

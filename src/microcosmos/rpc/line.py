@@ -1,0 +1,99 @@
+"""One connection of the lane, the part that both ends share: frames in and out, in batches."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from typing import cast
+
+from microcosmos.base import errors
+
+from . import frames
+
+
+class Line(asyncio.Protocol):
+    """Frames over a Unix socket, written once per turn of the loop.
+
+    Args:
+        received: called with the kind, stream and payload of every whole message.
+        lost: called once, when the line is gone.
+    """
+
+    def __init__(
+        self,
+        received: Callable[[Line, int, int, bytes], None],
+        lost: Callable[[Line], None],
+    ) -> None:
+        self._received = received
+        self._lost = lost
+        self._reader = frames.Reader()
+        self._loop = asyncio.get_running_loop()
+        self._out: list[bytes] = []
+        self._long: deque[list[bytes]] = deque()
+        self._flushing = False
+        self._paused = False
+        self._transport: asyncio.Transport | None = None
+        self.open = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+        self.open = True
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.open = False
+        self._lost(self)
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            for kind, stream, payload in self._reader.feed(data):
+                self._received(self, kind, stream, payload)
+        except errors.BadRequest:
+            self.close()
+
+    def pause_writing(self) -> None:
+        self._paused = True
+
+    def resume_writing(self) -> None:
+        self._paused = False
+        self._wake()
+
+    def send(self, kind: int, stream: int, payload: bytes) -> None:
+        """Queue one message; frames of one turn leave together."""
+        if len(payload) <= frames.CHUNK:
+            self._out.append(frames.pack(kind, stream, payload))
+        else:
+            self._long.append(frames.chunks(kind, stream, payload)[::-1])
+        if not self._flushing:
+            self._wake()
+
+    def forget(self, stream: int) -> None:
+        """The rest of what is coming on a stream is no longer wanted."""
+        self._reader.forget(stream)
+
+    def close(self) -> None:
+        """Close after what is queued has left."""
+        if self._transport and not self._transport.is_closing():
+            self._flush()
+            self._transport.close()
+
+    def _wake(self) -> None:
+        self._flushing = True
+        self._loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._flushing = False
+        transport = self._transport
+        if transport is None or transport.is_closing():
+            return
+        if self._out:
+            transport.write(self._out[0] if len(self._out) == 1 else b"".join(self._out))
+            self._out.clear()
+        # Long messages take turns, a chunk each, and only while the other side keeps up.
+        if self._long and not self._paused:
+            parts = self._long.popleft()
+            transport.write(parts.pop())
+            if parts:
+                self._long.append(parts)
+            if self._long and not self._flushing:
+                self._wake()

@@ -1,0 +1,211 @@
+"""The contract of the store: records by key, in tables, in databases."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from typing import Any, Literal, Protocol, TypeVar, overload
+
+import msgspec
+
+T = TypeVar("T")
+
+Order = Literal["asc", "desc"]
+"""Of keys, by code point, which is also the order of their UTF-8 bytes."""
+
+DEFAULT = "micro"
+"""The database and the table of whoever names none."""
+
+MAX_KEY = 1024
+"""The longest key, in bytes of UTF-8."""
+
+MAX_VALUE = 64 * 1024 * 1024
+"""The longest value, in bytes; larger things are blobs."""
+
+
+class Record(msgspec.Struct, frozen=True):
+    """What stands under a key.
+
+    Attributes:
+        key: its name, unique in its table.
+        value: any bytes; the value-level verbs put JSON here.
+        metadata: notes that travel with the value.
+        expiry: the seconds it had left when it was read; 0 means that it stays.
+        version: what a compare-and-set names. It grows with every write to the store, and none
+            is given twice, so that a key deleted and written again is seen to have changed.
+    """
+
+    key: str
+    value: bytes = b""
+    metadata: dict[str, str] = {}
+    expiry: float = 0
+    version: int = 0
+
+
+class Write(msgspec.Struct, frozen=True, tag="write"):
+    """One write of a batch; the fields are those of `Store.write`.
+
+    ``table`` is another table of the same database, empty for the store's own.
+    """
+
+    key: str
+    value: bytes
+    expiry: float = 0
+    metadata: Mapping[str, str] = {}
+    version: int | None = None
+    table: str = ""
+
+
+class Delete(msgspec.Struct, frozen=True, tag="delete"):
+    """One delete of a batch; the fields are those of `Store.delete` and `Write.table`."""
+
+    key: str
+    version: int | None = None
+    table: str = ""
+
+
+Op = Write | Delete
+
+
+class Store(Protocol):
+    """One table of records.
+
+    Records are bytes under a key (`read`, `write`, `batch`); the value-level verbs (`get`, `set`,
+    `modify`) put JSON there. Every method raises `errors.BadRequest` for input that cannot be
+    stored (an empty key, a negative limit), `errors.TooLarge` above `MAX_KEY` or `MAX_VALUE`, and
+    `errors.Unavailable` when the disk is full or the database has gone away: nothing was changed
+    then, and a later call may succeed.
+    """
+
+    @overload
+    async def read(self, key: str) -> Record: ...
+
+    @overload
+    async def read(
+        self,
+        *,
+        prefix: str = "",
+        suffix: str = "",
+        limit: int = 0,
+        offset: int = 0,
+        order: Order = "asc",
+        after: str = "",
+    ) -> list[Record]: ...
+
+    async def read(self, key: str | None = None, **query: Any) -> Record | list[Record]:
+        """The record of a key, or the records whose keys match.
+
+        Args:
+            key: one exact key; goes with none of the others.
+            prefix: how the keys begin, to the letter: ``%``, ``_`` and case mean themselves.
+            suffix: how they end; prefix and suffix may overlap.
+            limit: at most so many, 0 for all.
+            offset: skip so many first; past the end there is nothing.
+            order: ``asc`` or ``desc``, by key.
+            after: a cursor: only keys beyond this one, in the order asked for.
+
+        Raises:
+            errors.NotFound: no record has that exact key. A prefix that matches none gives [].
+        """
+
+    async def write(
+        self,
+        key: str,
+        value: bytes,
+        *,
+        expiry: float = 0,
+        metadata: Mapping[str, str] | None = None,
+        version: int | None = None,
+    ) -> int:
+        """Put a record in place of what stood there; it is durable on return.
+
+        Args:
+            key: its name, any text.
+            value: its bytes.
+            expiry: seconds until it is gone, 0 for never.
+            metadata: notes to keep with it.
+            version: compare-and-set: write only if the record is still at this version, 0 for
+                only if there is none.
+
+        Returns:
+            The record's new version.
+
+        Raises:
+            errors.Conflict: the record is at another version.
+        """
+
+    async def delete(self, key: str, *, version: int | None = None) -> None:
+        """Remove a record; a key that has none is no error.
+
+        Raises:
+            errors.Conflict: a version was named, and the record is at another.
+        """
+
+    async def batch(self, ops: Sequence[Op]) -> int:
+        """Do all of these writes and deletes, or none; they become visible together.
+
+        Versions are compared with what stood there before the batch, and a key may occur once.
+
+        Returns:
+            The version of every record written; 0 if there were no ops.
+
+        Raises:
+            errors.Conflict: one of the records is at another version; nothing was done.
+        """
+
+    async def count(self, *, prefix: str = "", suffix: str = "") -> int:
+        """How many records match."""
+
+    @overload
+    async def get(self, key: str) -> Any: ...
+
+    @overload
+    async def get(self, key: str, type: type[T]) -> T | None: ...
+
+    async def get(self, key: str, type: Any = Any) -> Any:
+        """The JSON value of a key as ``type``, or None when there is none.
+
+        Raises:
+            errors.BadRequest: what stands there is no JSON, or not of that type.
+        """
+
+    async def set(self, key: str, value: Any, *, expiry: float = 0) -> None:
+        """Store a value as JSON; None deletes."""
+
+    async def has(self, key: str) -> bool:
+        """Whether there is a record."""
+
+    async def modify(self, key: str, change: Callable[[Any], Any], type: Any = Any) -> Any:
+        """Replace a value by what ``change`` makes of it, without losing anyone else's change.
+
+        ``change`` gets the value, or None when there is none, and returns the new one, or None to
+        delete. It runs again when another writer was faster, so it should only compute. Expiry and
+        metadata stay.
+
+        Returns:
+            The value that was stored.
+        """
+
+    def all_keys(self, *, prefix: str = "", batch_size: int = 100) -> AsyncIterator[str]:
+        """Every key in order, fetched in pages, for tables too large for `list`."""
+
+    def table(self, name: str = "", *, database: str = "") -> Store:
+        """Another table, here or in another database; it exists while it has records."""
+
+    async def tables(self) -> list[str]:
+        """The tables of this database that have records, sorted."""
+
+    async def databases(self) -> list[str]:
+        """The databases that have records, sorted."""
+
+    # Last, because after it the name means this method to a type checker.
+    async def list(
+        self,
+        prefix: str = "",
+        *,
+        suffix: str = "",
+        limit: int = 0,
+        offset: int = 0,
+        order: Order = "asc",
+        after: str = "",
+    ) -> list[str]:
+        """The keys that match; the arguments are those of `read`."""
