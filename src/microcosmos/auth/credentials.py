@@ -172,7 +172,7 @@ def encode(
     }
     if expires:
         body["exp"] = int(expires)
-    digest = hashlib.new("sha512_256", msgspec.json.encode(body)).digest()
+    digest = hashlib.sha256(msgspec.json.encode(body)).digest()
     body["jti"] = base64.b32encode(digest).decode().rstrip("=")
     signed = f"{_segment({'typ': 'JWT', 'alg': 'ed25519-nkey'})}.{_segment(body)}"
     return f"{signed}.{_url_base64(issuer.sign(signed.encode()))}"

@@ -167,28 +167,45 @@ def _any(text: str) -> Any:
         return text
 
 
-def from_pairs(shape: Value, pairs: Iterable[tuple[str, str]]) -> dict[str, Any]:
-    """A request from texts by name, as query strings and forms carry them.
+class Form:
+    """Reads requests of one shape from texts by name, as query strings and forms carry them.
 
     ``a=1&a=2`` and ``a=1,2`` fill a list, ``a.b=1`` and ``a[b]=1`` a field of a field; names that
     the shape does not have stay as texts, for the callee to judge.
-
-    Raises:
-        errors.BadRequest: a text that does not fit its field.
     """
-    request: dict[str, Any] = {}
-    fields = {value.name: value for value in shape.values}
-    for name, text in pairs:
-        field = fields.get(name)
-        if field is None and ("." in name or "[" in name):
-            _set_nested(request, shape, name, text)
-        elif field is None:
-            _append(request, name, text)
-        elif field.is_list:
-            _extend(request, name, field, text)
-        else:
-            request[name] = parse(text, field.type, name)
-    return request
+
+    __slots__ = ("_fields", "_shape")
+
+    def __init__(self, shape: Value) -> None:
+        self._shape = shape
+        self._fields = {value.name: value for value in shape.values}
+
+    def read(self, pairs: Iterable[tuple[str, str]]) -> dict[str, Any]:
+        """The request that the texts make.
+
+        Raises:
+            errors.BadRequest: a text that does not fit its field.
+        """
+        request: dict[str, Any] = {}
+        fields = self._fields
+        for name, text in pairs:
+            field = fields.get(name)
+            if field is None and ("." in name or "[" in name):
+                _set_nested(request, self._shape, name, text)
+            elif field is None:
+                _append(request, name, text)
+            elif field.type == "string":
+                request[name] = text
+            elif field.is_list:
+                _extend(request, name, field, text)
+            else:
+                request[name] = parse(text, field.type, name)
+        return request
+
+
+def from_pairs(shape: Value, pairs: Iterable[tuple[str, str]]) -> dict[str, Any]:
+    """A request from texts by name, once; see `Form`."""
+    return Form(shape).read(pairs)
 
 
 def _set_nested(request: dict[str, Any], shape: Value, name: str, text: str) -> None:

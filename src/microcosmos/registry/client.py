@@ -12,8 +12,7 @@ import msgspec
 from microcosmos.base import codec, errors
 from microcosmos.rpc.client import Client
 
-from .interface import Result, Service
-from .service import WAIT, Changes, Found
+from .interface import WAIT, Changes, Found, Result, Service
 from .table import Table
 
 log = logging.getLogger("microcosmos.registry")
@@ -66,13 +65,18 @@ class RegistryClient:
 
 
 async def follow(
-    registry: RegistryClient, table: Table, *, restarted: Callable[[], None] = lambda: None
+    registry: RegistryClient,
+    table: Table,
+    *,
+    read: Callable[[], None] = lambda: None,
+    restarted: Callable[[], None] = lambda: None,
 ) -> None:
     """Keep a table as the registry is, for ever; a registry that is away changes nothing.
 
     Args:
         registry: where the changes come from.
         table: what they are applied to.
+        read: called when the whole registry has been read.
         restarted: called when another registry answers than before, so that its callers can
             register again.
     """
@@ -86,6 +90,7 @@ async def follow(
             continue
         if changes.snapshot:
             table.replace(result.service for result in changes.results)
+            read()
             if since is not None and since.epoch != changes.epoch:
                 restarted()
         else:

@@ -18,6 +18,9 @@ TTL = 90.0
 REFRESH = 30.0
 """Seconds between the registrations of a living service."""
 
+WAIT = 25.0
+"""Seconds that a watch over rpc waits for a change before it answers with none."""
+
 # Metadata of nodes, and in ADR-32 announcements of services and endpoints.
 LANE = "micro.lane"
 HOST = "micro.host"
@@ -79,6 +82,25 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     service: Service
     timestamp: int
     sequence: int = 0
+
+
+class Found(msgspec.Struct):
+    """An answer of GetService and ListServices."""
+
+    services: list[Service]
+
+
+class Changes(msgspec.Struct, kw_only=True):
+    """An answer of Watch.
+
+    With ``snapshot`` the services of ``results`` are all there are; without it they are the
+    changes since the sequence that was asked for. The next watch asks after ``sequence``.
+    """
+
+    epoch: str
+    sequence: int
+    snapshot: bool = False
+    results: list[Result] = []
 
 
 class Registry(Protocol):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Literal
 
 import msgspec
@@ -41,8 +41,13 @@ class MemoryRegistry:
         self._expiry: dict[tuple[_Key, str], float] = {}
         self._results: deque[Result] = deque(maxlen=_REMEMBERED)
         self._changed = asyncio.Event()
+        self._listeners: list[Callable[[Result], None]] = []
         self.epoch = secrets.token_hex(8)
         self.sequence = 0
+
+    def listen(self, listener: Callable[[Result], None]) -> None:
+        """Tell of every change as it happens, in this process."""
+        self._listeners.append(listener)
 
     async def register(self, service: Service) -> None:
         names.check_service(service.name)
@@ -145,9 +150,10 @@ class MemoryRegistry:
     def _tell(self, action: Literal["create", "update", "delete"], service: Service) -> None:
         self.sequence += 1
         stamp = int(self._clock.time())
-        self._results.append(
-            Result(action=action, service=service, timestamp=stamp, sequence=self.sequence)
-        )
+        result = Result(action=action, service=service, timestamp=stamp, sequence=self.sequence)
+        self._results.append(result)
+        for listener in self._listeners:
+            listener(result)
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()
 

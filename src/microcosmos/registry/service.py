@@ -10,32 +10,11 @@ from microcosmos.base import errors
 from microcosmos.rpc.handler import endpoint
 from microcosmos.rpc.server import Hosted
 
-from .interface import Node, Options, Result, Service
+from .interface import WAIT, Changes, Found, Node, Options, Result, Service
 from .memory import DEFAULT_DOMAIN, MemoryRegistry
 
 NAME = "registry"
 DEFAULTS = Options()
-WAIT = 25.0
-"""Seconds that a watch waits for a change before it answers with none."""
-
-
-class Found(msgspec.Struct):
-    """An answer of GetService and ListServices."""
-
-    services: list[Service]
-
-
-class Changes(msgspec.Struct, kw_only=True):
-    """An answer of Watch.
-
-    With ``snapshot`` the services of ``results`` are all there are; without it they are the
-    changes since the sequence that was asked for. The next watch asks after ``sequence``.
-    """
-
-    epoch: str
-    sequence: int
-    snapshot: bool = False
-    results: list[Result] = []
 
 
 class RegistryService:

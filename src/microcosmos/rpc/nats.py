@@ -128,30 +128,46 @@ def _cannot_send(call: Call, exc: Exception) -> errors.Error:
 
 @contextlib.asynccontextmanager
 async def connect(
-    url: str, credentials: Path | str | None = None, name: str = ""
+    url: str,
+    credentials: Path | str | None = None,
+    name: str = "",
+    *,
+    inbox_prefix: str = "",
+    patience: float = 2.0,
 ) -> AsyncIterator[NatsClient]:
     """A connection that comes back by itself for as long as the block lasts.
+
+    Args:
+        url: where.
+        credentials: a ``.creds`` file.
+        name: what NATS shows this connection as.
+        inbox_prefix: where replies come, if the credentials allow nothing else.
+        patience: seconds to go on trying at first.
 
     Raises:
         errors.Unavailable: nobody answers at ``url``, or the credentials are refused.
     """
+    said: list[str] = []
 
     async def failed(exc: Exception) -> None:
-        log.warning("nats: %s", str(exc) or type(exc).__name__)
+        said.append(str(exc) or type(exc).__name__)
+        log.log(logging.WARNING if nc.is_connected else logging.DEBUG, "nats: %s", said[-1])
+        del said[:-1]
 
+    nc = NatsClient()
     try:
-        nc = await nats.connect(
-            url,
-            name=name or None,
-            user_credentials=str(credentials) if credentials else None,
-            error_cb=failed,
-            max_reconnect_attempts=-1,
-            reconnect_time_wait=0.1,
-            connect_timeout=5,
-            allow_reconnect=True,
-        )
-    except (OSError, nats.errors.Error) as exc:
-        reason = str(exc) or type(exc).__name__
+        async with asyncio.timeout(patience):
+            await nc.connect(
+                url,
+                name=name or None,
+                user_credentials=str(credentials) if credentials else None,
+                inbox_prefix=inbox_prefix or "_INBOX",
+                error_cb=failed,
+                max_reconnect_attempts=-1,
+                reconnect_time_wait=0.05,  # type: ignore[arg-type]  # seconds; floats work
+            )
+    except (OSError, TimeoutError, nats.errors.Error) as exc:
+        reason = str(exc) or (said[-1] if said else type(exc).__name__)
         raise errors.Unavailable("nats", f"cannot connect to {url}: {reason}") from None
     try:
         yield nc

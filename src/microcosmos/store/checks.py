@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from microcosmos.base import errors
@@ -30,9 +29,7 @@ def name(text: str, what: str) -> str:
     """Return the name of a table or database when it is a good one."""
     if isinstance(text, str) and 0 < len(text) <= _MAX_NAME and text.isprintable():
         return text
-    raise _bad(
-        f"{text!r:.80} is no name of a {what}: use up to {_MAX_NAME} printable characters"
-    )
+    raise _bad(f"{text!r:.80} is no name of a {what}: use up to {_MAX_NAME} printable characters")
 
 
 def query(**fields: Any) -> Query:
@@ -50,12 +47,12 @@ def query(**fields: Any) -> Query:
     return asked
 
 
-def batch(ops: Sequence[Op]) -> None:
-    """Check each op, and that no record occurs twice."""
+def batch(ops: Sequence[Op], table: str) -> None:
+    """Check each op, and that no record occurs twice; ``table`` is where ops are that name none."""
     seen = set()
     for each in ops:
         op(each)
-        if (place := (each.table, each.key)) in seen:
+        if (place := (each.table or table, each.key)) in seen:
             raise _bad(f"the key {shown(each.key)} occurs twice in one batch")
         seen.add(place)
 
@@ -77,11 +74,17 @@ def _content(write: Write) -> None:
     if not isinstance(write.value, bytes):
         raise _bad(f"a value is bytes, not {type(write.value).__name__}; `set` takes any value")
     _size(f"the value of {shown(write.key)}", len(write.value), MAX_VALUE)
-    if not math.isfinite(write.expiry) or write.expiry < 0:
-        raise _bad(f"expiry is a number of seconds, 0 for never, not {write.expiry}")
-    for pair in write.metadata.items():
+    if not isinstance(write.expiry, int | float) or not 0 <= write.expiry <= _MAX_COUNT:
+        raise _bad(f"expiry is a number of seconds, 0 for never, not {write.expiry!r:.80}")
+    _metadata(write.metadata)
+
+
+def _metadata(notes: Mapping[str, str]) -> None:
+    if not isinstance(notes, Mapping):
+        raise _bad(f"metadata is a mapping, not {type(notes).__name__}")
+    for pair in notes.items():
         if not all(isinstance(part, str) for part in pair):
-            raise _bad("metadata is of text by text")
+            raise _bad(f"metadata is of text by text, not {pair!r:.80}")
         _utf8("".join(pair))
 
 

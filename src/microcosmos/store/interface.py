@@ -91,7 +91,17 @@ class Store(Protocol):
         after: str = "",
     ) -> list[Record]: ...
 
-    async def read(self, key: str | None = None, **query: Any) -> Record | list[Record]:
+    async def read(
+        self,
+        key: str | None = None,
+        *,
+        prefix: str = "",
+        suffix: str = "",
+        limit: int = 0,
+        offset: int = 0,
+        order: Order = "asc",
+        after: str = "",
+    ) -> Record | list[Record]:
         """The record of a key, or the records whose keys match.
 
         Args:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from bisect import bisect_left, insort
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import islice
 from types import TracebackType
 
 import msgspec
@@ -59,7 +60,7 @@ class MemoryStore:
         return [key.decode() for key in self._shelf(scope).page(query, self._clock.time())]
 
     async def count(self, scope: Scope, query: Query) -> int:
-        return len(self._shelf(scope).matching(query, self._clock.time()))
+        return sum(1 for _ in self._shelf(scope).matching(query, self._clock.time()))
 
     async def apply(self, scope: Scope, ops: Sequence[Op]) -> int:
         database, table = scope
@@ -92,7 +93,9 @@ class MemoryStore:
 
     def _used(self) -> list[Scope]:
         now = self._clock.time()
-        return [scope for scope, shelf in self._shelves.items() if shelf.matching(Query(), now)]
+        return [
+            scope for scope, shelf in self._shelves.items() if any(shelf.matching(Query(), now))
+        ]
 
 
 class _Entry(msgspec.Struct, frozen=True):
@@ -108,7 +111,7 @@ class _Entry(msgspec.Struct, frozen=True):
 
 
 class _Shelf:
-    """One table: entries by key, the keys in order, and which of them will expire."""
+    """One table: entries by key, the keys in order, and those that had an expiry."""
 
     def __init__(self) -> None:
         self.entries: dict[bytes, _Entry] = {}
@@ -119,16 +122,16 @@ class _Shelf:
         entry = self.entries.get(key)
         return entry if entry and entry.expires > now else None
 
-    def matching(self, query: Query, now: float) -> list[bytes]:
+    def matching(self, query: Query, now: float) -> Iterator[bytes]:
         low, high = (bisect_left(self._order, bound) for bound in query.bounds())
+        places = range(low, high) if query.order == "asc" else range(high - 1, low - 1, -1)
         suffix = query.suffix.encode()
-        return [key for key in self._order[low:high] if key.endswith(suffix) and self.alive(key, now)]
+        keys = (self._order[place] for place in places)
+        return (key for key in keys if key.endswith(suffix) and self.alive(key, now))
 
-    def page(self, query: Query, now: float) -> list[bytes]:
-        keys = self.matching(query, now)
-        if query.order == "desc":
-            keys.reverse()
-        return keys[query.offset : query.offset + query.limit if query.limit else None]
+    def page(self, query: Query, now: float) -> Iterator[bytes]:
+        end = query.offset + query.limit if query.limit else None
+        return islice(self.matching(query, now), query.offset, end)
 
     def do(self, op: Op, version: int, now: float) -> None:
         key = op.key.encode()
@@ -141,8 +144,6 @@ class _Shelf:
         self.entries[key] = _Entry(op.value, dict(op.metadata), expires, version)
         if op.expiry:
             self._mortal.add(key)
-        else:
-            self._mortal.discard(key)
 
     def purge(self, now: float) -> None:
         for key in [key for key in self._mortal if not self.alive(key, now)]:

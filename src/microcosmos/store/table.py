@@ -70,7 +70,7 @@ class Table:
         await self.batch([Delete(key, version)])
 
     async def batch(self, ops: Sequence[Op]) -> int:
-        checks.batch(ops)
+        checks.batch(ops, self._scope[1])
         return await self._backend.apply(self._scope, ops) if ops else 0
 
     async def count(self, *, prefix: str = "", suffix: str = "") -> int:

@@ -1,0 +1,97 @@
+"""One run of the command line: what commands are given as click's context object."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any
+
+import click
+
+from microcosmos.base.home import Home
+from microcosmos.registry import Service
+
+from . import durations
+from .caller import Caller
+from .environments import Environments
+from .settings import UserSettings
+
+DEFAULT_NAMESPACE = "micro"
+
+
+class Session:
+    """Where this run's commands find the platform and the user's settings.
+
+    Attributes:
+        home: the MICRO_HOME.
+        namespace: the namespace that calls are made in.
+        profile: the profile that was asked for; empty is none.
+        output: ``table`` or ``json``.
+    """
+
+    def __init__(self) -> None:
+        self.home = Home()
+        self.namespace = DEFAULT_NAMESPACE
+        self.profile = ""
+        self.output = "table"
+        self._environment = ""
+
+    def choose(self, home: str, environment: str, namespace: str, profile: str) -> None:
+        """Take over the global flags; an empty one leaves it to the environment variables."""
+        if home:
+            self.home = Home(home)
+        self.namespace = namespace or os.environ.get("MICRO_NAMESPACE") or DEFAULT_NAMESPACE
+        self.profile = profile
+        self._environment = environment or os.environ.get("MICRO_ENV", "")
+
+    @cached_property
+    def settings(self) -> UserSettings:
+        """The user's config.json."""
+        return UserSettings(self.home.path / "config.json")
+
+    @cached_property
+    def environments(self) -> Environments:
+        """The platforms that the user knows."""
+        return Environments(self.home, self.settings)
+
+    @cached_property
+    def caller(self) -> Caller:
+        """Calls services of the selected environment."""
+        return Caller(self.home, self.environments.choose(self._environment), self.namespace)
+
+    @property
+    def trace(self) -> str:
+        """The trace of the calls made so far; empty before the first."""
+        caller = self.__dict__.get("caller")
+        return caller.trace if isinstance(caller, Caller) else ""
+
+    def core(self, service: str, endpoint: str, request: Any = None, **options: Any) -> bytes:
+        """Call a core service; see `Caller.core`."""
+        return self.caller.core(service, endpoint, request, **options)
+
+    def call(
+        self,
+        service: str,
+        endpoint: str,
+        body: bytes,
+        *,
+        metadata: Mapping[str, str] | None = None,
+        timeout: float,
+    ) -> bytes:
+        """Call any service; see `Caller.call`."""
+        return self.caller.call(service, endpoint, body, metadata=metadata, timeout=timeout)
+
+    def describe(self, service: str) -> list[Service]:
+        """Every version of a service; see `Caller.describe`."""
+        return self.caller.describe(service)
+
+    def duration(self, text: str, where: str) -> float:
+        """Seconds of ``5s`` or ``1m30s``; see `durations.parse`."""
+        return durations.parse(text, where)
+
+    def progress(self, text: str) -> None:
+        """Tell somebody who watches that something takes its time."""
+        if sys.stderr.isatty():
+            click.echo(text, err=True)

@@ -1,0 +1,215 @@
+"""Environments: each service's own packages, made by `uv`, cached by what was asked for."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import re
+import secrets
+import shutil
+import sys
+from collections import defaultdict
+from pathlib import Path
+
+import msgspec
+
+from microcosmos.base import errors
+from microcosmos.base.home import Home
+
+from . import entry as entries
+from . import environment
+from .children import Children, ending, process_name
+from .deployment import Options
+from .failure import Failure
+from .interface import ProcessSpec
+from .logs import last_lines
+
+NO_ENVIRONMENT = "n/a"
+"""What the BUILD column shows for a service without requirements: it runs on the platform's Python."""
+
+_READY = ".ready"
+# Requirements that mean files of the source itself, so that its content belongs to the key.
+_LOCAL = re.compile(
+    r"(?m)(^|[\s=@])(\.{0,2}/|\.\s*$|file:)|^\s*(-e|--editable|-f|--find-links)\b|\.whl\s*$"
+)
+_NESTED = re.compile(r"(?m)^\s*(?:-r|-c|--requirement|--constraint)[\s=]*(\S+)")
+
+
+class Build(msgspec.Struct, frozen=True, kw_only=True):
+    """What a replica is started with.
+
+    Attributes:
+        key: of the environment, or `NO_ENVIRONMENT`.
+        argv: the program and its arguments.
+        env: variables that lead the program to its packages.
+    """
+
+    key: str
+    argv: list[str]
+    env: dict[str, str]
+
+
+class Builds:
+    """Makes environments below ``server/builds`` and keeps them.
+
+    Args:
+        home: the platform's home.
+        children: starts `uv`.
+        time_limit: how long one environment may take, in seconds.
+    """
+
+    def __init__(self, home: Home, children: Children, time_limit: float) -> None:
+        self._home = home
+        self._folder = home.server / "builds"
+        self._children = children
+        self._time_limit = time_limit
+        self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+
+    async def make(self, name: str, generation: str, folder: Path, options: Options) -> Build:
+        """Find the entry of a source and bring its environment up to date.
+
+        Raises:
+            Failure: there is no entry, or the packages cannot be installed.
+        """
+        try:
+            entry = await asyncio.to_thread(entries.find, folder, name, options.command)
+            wanted = await asyncio.to_thread(requirements, folder)
+        except errors.BadRequest as exc:
+            raise Failure(exc.detail) from None
+        if wanted is None:
+            python, env = Path(sys.executable), {**environment.base(), **environment.python_path()}
+            return _build(NO_ENVIRONMENT, python, env, entry, folder, options)
+        file, key = wanted
+        place = self._folder / key
+        async with self._locks[key]:
+            if not (place / _READY).exists():
+                await self._install(name, generation, folder / file, place)
+            # Written each time: the platform may have moved since.
+            _link_platform(place)
+        env = environment.base()
+        env["PATH"] = f"{place / 'bin'}{os.pathsep}{env['PATH']}"
+        env["VIRTUAL_ENV"] = str(place)
+        return _build(key, place / "bin" / "python", env, entry, folder, options)
+
+    def keep_only(self, keys: set[str]) -> None:
+        """Remove the environments that no deployment uses."""
+        for old in self._folder.iterdir() if self._folder.is_dir() else ():
+            if old.name not in keys and not self._locks[old.name].locked():
+                shutil.rmtree(old, ignore_errors=True)
+
+    async def _install(self, name: str, generation: str, file: Path, place: Path) -> None:
+        from uv import find_uv_bin
+
+        log = self._home.logs / f"{name}.build.log"
+        log.write_bytes(b"")
+        await asyncio.to_thread(shutil.rmtree, place, ignore_errors=True)
+        place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make = ["venv", "--quiet", "--no-project", "--python", sys.executable, str(place)]
+        fill = ["pip", "install", "--no-progress", "--compile-bytecode"]
+        fill += ["--python", str(place / "bin" / "python"), "-r", file.name]
+        for words in (make, fill):
+            spec = ProcessSpec(
+                name=process_name(name, generation, "build", secrets.token_hex(3)),
+                argv=[find_uv_bin(), *words],
+                env=environment.tools(),
+                cwd=str(file.parent),
+                log=str(log),
+            )
+            await self._run(spec, Path(log))
+        (place / _READY).touch()
+
+    async def _run(self, spec: ProcessSpec, log: Path) -> None:
+        try:
+            ended = await self._children.run(spec, self._time_limit)
+        except errors.DeadlineExceeded as exc:
+            raise Failure(f"the build {exc.detail}", last_lines(log)) from None
+        if ended.code != 0:
+            output = last_lines(log)
+            raise Failure(f"the build failed: {_cause(output) or ending(ended)}", output)
+
+
+def requirements(folder: Path) -> tuple[str, str] | None:
+    """The file that names a source's packages and the key of their environment; None without any.
+
+    `requirements.txt` goes first: where both are, it is the one that pins versions.
+
+    Raises:
+        errors.BadRequest: `pyproject.toml` is no TOML.
+    """
+    file = folder / "requirements.txt"
+    if file.is_file():
+        texts = _texts(file, folder, set())
+        if any(line.strip() and not line.strip().startswith("#") for line in texts[0].splitlines()):
+            return file.name, _key(folder, texts)
+    project = entries.read_project(folder)
+    about = project.get("project", {})
+    if isinstance(about, dict) and (about.get("dependencies") or "dependencies" in _dynamic(about)):
+        text = (folder / "pyproject.toml").read_text("utf-8", "replace")
+        return "pyproject.toml", _key(folder, [text])
+    return None
+
+
+def _dynamic(about: dict[str, object]) -> list[object]:
+    dynamic = about.get("dynamic")
+    return dynamic if isinstance(dynamic, list) else []
+
+
+def _texts(file: Path, folder: Path, seen: set[Path]) -> list[str]:
+    """A requirements file and those that it names."""
+    seen.add(file)
+    text = file.read_text("utf-8", "replace")
+    texts = [text]
+    for match in _NESTED.finditer(text):
+        nested = (file.parent / match[1]).resolve()
+        if nested.is_file() and nested.is_relative_to(folder.resolve()) and nested not in seen:
+            texts += _texts(nested, folder, seen)
+    return texts
+
+
+def _key(folder: Path, texts: list[str]) -> str:
+    parts = [sys.version, sys.base_prefix, *texts]
+    if any(_LOCAL.search(text) for text in texts):
+        # The folder's name is the hash of its content.
+        parts.append(folder.name)
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
+
+
+def _link_platform(place: Path) -> None:
+    """Let the environment find `microcosmos` and what it stands on, after its own packages."""
+    for packages in place.glob("lib/python*/site-packages"):
+        (packages / "microcosmos.pth").write_text("\n".join(environment.platform_paths()) + "\n")
+
+
+def _build(
+    key: str,
+    python: Path,
+    env: dict[str, str],
+    entry: entries.Entry,
+    folder: Path,
+    options: Options,
+) -> Build:
+    if (folder / "src").is_dir():
+        inherited = [env["PYTHONPATH"]] if "PYTHONPATH" in env else []
+        env["PYTHONPATH"] = os.pathsep.join([str(folder / "src"), *inherited])
+    if entry.command:
+        words = [_program(entry.command[0], folder, env["PATH"]), *entry.command[1:]]
+    else:
+        words = [str(python), *entry.python]
+    return Build(key=key, argv=[*words, *options.args], env=env)
+
+
+def _program(word: str, folder: Path, path: str) -> str:
+    """The file that a command's first word means."""
+    if "/" in word and (folder / word).is_file():
+        return str(folder / word)
+    found = shutil.which(word, path=path)
+    if not found:
+        raise Failure(f"command: there is no program {word} in the folder or on the PATH")
+    return found
+
+
+def _cause(output: list[str]) -> str:
+    """The line of uv's output that says what is wrong: it begins with an x or `error:`."""
+    marked = [line.strip(" ×") for line in output if line.lstrip().startswith(("×", "error:"))]
+    return (marked or output or [""])[-1].removeprefix("error: ")

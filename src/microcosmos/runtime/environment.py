@@ -1,0 +1,55 @@
+"""Environment variables of the processes that the runtime starts: nothing is inherited unseen."""
+
+from __future__ import annotations
+
+import os
+import sys
+import sysconfig
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from .deployment import Deployment
+
+Environment = Callable[[Deployment, str], Awaitable[dict[str, str]]]
+"""Gives a replica, by deployment and process name, what only the platform knows: NATS_URL and so on."""
+
+_BASE = ("HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "USER", "LOGNAME")
+_TOOLS = ("SSH_AUTH_SOCK", "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE")
+_TOOL_PREFIXES = ("UV_", "GIT_SSL_")
+_PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
+
+
+def base() -> dict[str, str]:
+    """What every process gets of the platform's own environment."""
+    kept = {name: os.environ[name] for name in _BASE if name in os.environ}
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
+    kept.setdefault("LANG", "C.UTF-8")
+    return {**kept, "PATH": path, "PYTHONUNBUFFERED": "1"}
+
+
+def tools() -> dict[str, str]:
+    """What fetching and building get as well: how to reach the network, never how to ask a user."""
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if name in _TOOLS or name.startswith(_TOOL_PREFIXES) or name.upper() in _PROXIES
+    }
+    return {**base(), **kept, "GIT_TERMINAL_PROMPT": "0", "NO_COLOR": "1"}
+
+
+def package_root() -> Path:
+    """The folder that `microcosmos` is imported from."""
+    return Path(__file__).parents[2]
+
+
+def platform_paths() -> list[str]:
+    """Where the platform's packages are, for the `.pth` file of a service's environment."""
+    paths = sysconfig.get_paths()
+    return list(dict.fromkeys([paths["purelib"], paths["platlib"], str(package_root())]))
+
+
+def python_path() -> dict[str, str]:
+    """PYTHONPATH for the platform's own Python, when that does not find `microcosmos` by itself."""
+    root = str(package_root())
+    paths = sysconfig.get_paths()
+    return {} if root in (paths["purelib"], paths["platlib"]) else {"PYTHONPATH": root}

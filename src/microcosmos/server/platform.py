@@ -1,0 +1,219 @@
+"""The platform: every process of a server on one home, started together and drained in order."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import socket
+import sys
+import time
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, field
+
+import msgspec
+
+from microcosmos import __version__
+from microcosmos.base import context, lifespan, profiles
+from microcosmos.base.home import Home, ServerInfo
+from microcosmos.runtime.interface import ProcessSpec
+
+from . import control
+from .drain import Drain
+from .engine import Engine, open_engine
+from .lock import HomeLock
+from .ports import Address, listen, parse, reserve
+from .processes import Processes
+from .recovery import recover
+from .settings import Settings
+from .supervisor import Supervisor
+from .tree import Child, Tree
+
+log = logging.getLogger("microcosmos.server")
+
+GATEWAY_SOCKET = "MICRO_GATEWAY_FD"
+"""The listening socket that a gateway inherits."""
+
+
+def _module(name: str) -> list[str]:
+    return [sys.executable, "-m", name]
+
+
+@dataclass(frozen=True, slots=True)
+class Commands:
+    """The programs of the platform's own processes."""
+
+    core: list[str] = field(default_factory=lambda: _module("microcosmos.server.core"))
+    gateway: list[str] = field(default_factory=lambda: _module("microcosmos.gateway"))
+
+
+@contextlib.asynccontextmanager
+async def open_platform(
+    home: Home, settings: Settings, commands: Commands, drain: Drain
+) -> AsyncIterator[dict[str, str]]:
+    """Run the platform while the block runs; gives its addresses once everything answers.
+
+    Raises:
+        errors.Error: it cannot run; nothing of it is left then.
+    """
+    profile = profiles.load(settings.profile or None)
+    settings = msgspec.structs.replace(settings, profile=profile.name)
+    with HomeLock(home):
+        await recover(home)
+        with _open_doors(settings) as doors:
+            engine = open_engine(profile, settings, home, context.DEFAULT_NAMESPACE)
+            await engine.check()
+            addresses = {**doors.addresses(), "nats": engine.address}
+            record = _Record(home, addresses)
+            async with Processes() as processes:
+                family = _Family(home, settings, commands, engine, doors, processes.lifeline)
+                async with _start(family, processes, drain, record):
+                    try:
+                        yield addresses
+                    finally:
+                        # New connections are refused from here on; open ones are drained.
+                        doors.api.close()
+
+
+@contextlib.asynccontextmanager
+async def _start(
+    family: _Family, processes: Processes, drain: Drain, record: _Record
+) -> AsyncIterator[None]:
+    """Start all children at once; leaving ends them last to first, services before the engine."""
+
+    def tree(children: list[Child]) -> Tree:
+        grown = Tree(processes, children, drain, changed=record.changed)
+        record.trees.append(grown)
+        return grown
+
+    async with (
+        tree(family.engine.children()) as engine,
+        Supervisor(processes, drain) as supervisor,
+        control.serve(supervisor, family.home.supervisor_lane),
+        tree([family.core()]) as core,
+        tree(family.gateways()) as gateways,
+    ):
+        for one in (engine, core, gateways):
+            await one.ready()
+        with record:
+            yield
+
+
+@dataclass(frozen=True, slots=True)
+class _Doors:
+    """Where a server listens.
+
+    The gateways inherit their socket. The proxy's port is only seen to be free: gRPC cannot
+    adopt a socket, so the core binds it. The dashboard's is told to whom it may concern.
+    """
+
+    api: socket.socket
+    api_address: Address
+    proxy: Address
+    web: Address
+
+    def addresses(self) -> dict[str, str]:
+        return {"api": str(self.api_address), "proxy": str(self.proxy), "web": str(self.web)}
+
+
+@contextlib.contextmanager
+def _open_doors(settings: Settings) -> Iterator[_Doors]:
+    api = parse(settings.api_address, "--api_address")
+    proxy = reserve(parse(settings.proxy_address, "--proxy_address"))
+    web = parse(settings.web_address, "--web_address")
+    with contextlib.closing(listen(api)) as listener:
+        yield _Doors(listener, api.at(listener.getsockname()[1]), proxy, web)
+
+
+class _Family:
+    """Who the platform's children are, and what each is told."""
+
+    def __init__(
+        self,
+        home: Home,
+        settings: Settings,
+        commands: Commands,
+        engine: Engine,
+        doors: _Doors,
+        lifeline: int,
+    ) -> None:
+        self.home = home
+        self.engine = engine
+        self._settings = settings
+        self._commands = commands
+        self._doors = doors
+        self._lifeline = lifeline
+
+    def core(self) -> Child:
+        return self._child("core", "core", self._commands.core)
+
+    def gateways(self) -> list[Child]:
+        listener = self._doors.api.fileno()
+        names = [f"gateway-{number}" for number in range(1, self._settings.gateways + 1)]
+        argv = self._commands.gateway
+        extra = {GATEWAY_SOCKET: str(listener)}
+        return [self._child(name, "gateway", argv, extra, (listener,)) for name in names]
+
+    def _child(
+        self,
+        name: str,
+        user: str,
+        argv: list[str],
+        extra: dict[str, str] | None = None,
+        descriptors: tuple[int, ...] = (),
+    ) -> Child:
+        spec = ProcessSpec(
+            name=name,
+            argv=argv,
+            env={**self._environment(user), **(extra or {})},
+            cwd=str(self.home.path),
+            log=str(self.home.logs / f"{name}.log"),
+        )
+        return Child(spec, (self._lifeline, *descriptors))
+
+    def _environment(self, user: str) -> dict[str, str]:
+        addresses = self._doors.addresses()
+        return {
+            **{name: value for name, value in os.environ.items() if name != lifespan.READY},
+            "MICRO_HOME": str(self.home.path),
+            "MICRO_PROFILE": self._settings.profile,
+            "MICRO_DURABILITY": self._settings.durability,
+            **{f"MICRO_{name.upper()}_ADDRESS": where for name, where in addresses.items()},
+            lifespan.LIFELINE: str(self._lifeline),
+            **self.engine.environment(user),
+        }
+
+
+class _Record:
+    """`server.json`: written when everything answers, and again whenever a child is replaced."""
+
+    def __init__(self, home: Home, addresses: dict[str, str]) -> None:
+        self.trees: list[Tree] = []
+        self._home = home
+        self._addresses = addresses
+        self._started = time.time()
+        self._open = False
+
+    def __enter__(self) -> None:
+        self._write()
+        self._open = True
+
+    def __exit__(self, *ending: object) -> None:
+        self._open = False
+        self._home.forget_server_info()
+
+    def changed(self) -> None:
+        if not self._open:
+            return
+        try:
+            self._write()
+        except OSError as exc:
+            # A full disk is no reason to end what runs.
+            log.warning("server.json could not be written: %s", exc)
+
+    def _write(self) -> None:
+        pids = {"server": os.getpid()}
+        for tree in self.trees:
+            pids.update(tree.pids())
+        info = ServerInfo(__version__, self._started, pids, self._addresses)
+        self._home.write_server_info(info)

@@ -1,0 +1,29 @@
+"""The contract between services and the platform they join."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Protocol
+
+from microcosmos.registry import Registry, Table
+from microcosmos.rpc import Client, Hosted
+
+
+class Platform(Protocol):
+    """What a service runs on: a live server, or memory."""
+
+    @property
+    def client(self) -> Client:
+        """Calls other services."""
+
+    @property
+    def registry(self) -> Registry:
+        """Who is alive."""
+
+    @property
+    def table(self) -> Table:
+        """Who is alive, from memory."""
+
+    def host(self, services: Sequence[Hosted]) -> AbstractAsyncContextManager[None]:
+        """Answer for services until the block ends; entered, they are registered."""

@@ -1,0 +1,88 @@
+"""A service as a program: joins the live platform, or runs alone behind a small HTTP door."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+from collections.abc import Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from importlib.metadata import entry_points
+from typing import Any, cast
+
+from microcosmos.base import errors, log
+from microcosmos.base.lifespan import lifeline_closed
+from microcosmos.base.tasks import background
+
+from .interface import Platform
+from .live import join
+from .membership import membership
+from .memory import in_memory
+from .service import Service
+
+logger = logging.getLogger("microcosmos.service")
+
+THREADS = 256
+"""The most threads that handlers which are not async run in."""
+
+
+def run(*services: Service) -> None:
+    """Run services in this process until SIGTERM or Ctrl-C; exit 1 with one line on failure."""
+    log.setup()
+    try:
+        _run_loop(_serve(services))
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except errors.Error as error:
+        logger.error("%s", error.detail)
+        sys.exit(1)
+
+
+def _run_loop(main: Coroutine[Any, Any, None]) -> None:
+    try:
+        import uvloop
+    except ImportError:
+        asyncio.run(main)
+    else:
+        uvloop.run(main)
+
+
+async def _serve(services: tuple[Service, ...]) -> None:
+    loop = asyncio.get_running_loop()
+    threads = min(THREADS, max(service.concurrency for service in services))
+    loop.set_default_executor(ThreadPoolExecutor(threads, "handler"))
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(background(_stop_with_parent(stop), "lifeline"))
+        here = membership()
+        platform: Platform
+        if here is None:
+            platform = await stack.enter_async_context(in_memory())
+        else:
+            platform = await stack.enter_async_context(join(here, services[0].name))
+        # The runtime runs one service a process, and its name for it wins.
+        given = (here.name, here.version) if here and len(services) == 1 else ("", "")
+        for service in services:
+            await stack.enter_async_context(service.on(platform, name=given[0], version=given[1]))
+            logger.info("%s answers", given[0] or service.name)
+        if here is None:
+            await stack.enter_async_context(_door(platform))
+        await stop.wait()
+
+
+async def _stop_with_parent(stop: asyncio.Event) -> None:
+    await lifeline_closed()
+    stop.set()
+
+
+def _door(platform: Platform) -> AbstractAsyncContextManager[None]:
+    """The HTTP door of a service that runs alone; the gateway provides it by entry point."""
+    (entry,) = entry_points(group="microcosmos.door", name="http")
+    address = os.environ.get("MICRO_API_ADDRESS", "")
+    door = entry.load()(platform.client, platform.table, address)
+    return cast("AbstractAsyncContextManager[None]", door)

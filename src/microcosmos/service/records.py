@@ -1,0 +1,30 @@
+"""What a process tells the registry of the services it hosts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from microcosmos.registry import Endpoint, Node, Options, Service
+from microcosmos.registry.interface import TTL
+from microcosmos.rpc import Hosted
+
+
+def record(hosted: Hosted, node: str, metadata: Mapping[str, str], address: str = "") -> Service:
+    """The registry's record of a hosted service with this process as its one node."""
+    endpoints = [
+        Endpoint(
+            name=endpoint.name,
+            request=endpoint.request,
+            response=endpoint.response,
+            metadata=endpoint.metadata,
+        )
+        for endpoint in hosted.endpoints.values()
+    ]
+    return Service(
+        name=hosted.name,
+        version=hosted.version,
+        metadata=hosted.metadata,
+        endpoints=endpoints,
+        nodes=[Node(id=f"{hosted.name}-{node}", address=address, metadata=dict(metadata))],
+        options=Options(ttl=int(TTL)),
+    )

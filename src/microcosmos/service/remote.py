@@ -1,0 +1,116 @@
+"""Other services as objects: by name, or by a class that says what they answer."""
+
+from __future__ import annotations
+
+import inspect
+import typing
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, TypeVar, cast, overload
+
+from microcosmos.base import codec, context, names
+from microcosmos.rpc.client import Client as RpcClient
+
+T = TypeVar("T")
+Carrier = Callable[[], RpcClient]
+
+
+class Remote:
+    """A service somewhere else.
+
+    ``await users.read(id="1")`` calls ``Users.Read`` with ``{"id": "1"}`` and gives the decoded
+    answer; one positional argument is the whole request. With an interface, its methods say what
+    the answers are decoded into, and other names are refused.
+
+    Args:
+        name: the service's name.
+        carrier: gives what carries the calls, when one is made.
+        interface: a class with async methods named and typed like the service's endpoints.
+    """
+
+    def __init__(self, name: str, carrier: Carrier, interface: type | None = None) -> None:
+        self._name = names.check_service(name)
+        self._carrier = carrier
+        self._interface = interface
+
+    def __repr__(self) -> str:
+        return f"<client of {self._name}>"
+
+    async def call(
+        self,
+        endpoint: str,
+        request: Any = None,
+        *,
+        type: Any = Any,
+        metadata: Mapping[str, str] | None = None,
+        timeout: float | None = None,
+        retry: bool = True,
+    ) -> Any:
+        """Call an endpoint (``Read`` or ``Users.Read``) and decode its answer into ``type``.
+
+        Raises:
+            errors.Error: what the service answered, or what became of the call.
+        """
+        answer = await self._carrier().call(
+            self._name,
+            names.endpoint_name(self._name, endpoint),
+            codec.encode({} if request is None else request),
+            metadata=metadata,
+            timeout=timeout,
+            retry=retry,
+        )
+        return codec.decode(answer, type, id=self._name)
+
+    def __getattr__(self, method: str) -> Callable[..., Awaitable[Any]]:
+        if method.startswith("_"):
+            raise AttributeError(method)
+        returns = _returns(self._interface, method)
+
+        async def invoke(*whole: Any, **fields: Any) -> Any:
+            if len(whole) > 1 or (whole and fields):
+                raise TypeError(f"{self._name}.{method}: give one whole request, or named fields")
+            request = whole[0] if whole else fields
+            return await self.call(method, request, type=returns)
+
+        return invoke
+
+
+def _returns(interface: type | None, method: str) -> Any:
+    if interface is None:
+        return Any
+    function = inspect.getattr_static(interface, method, None)
+    if function is None:
+        raise AttributeError(f"{interface.__name__} has no method {method}")
+    kind = typing.get_type_hints(function).get("return", Any)
+    # An answer of None travels as an empty object.
+    return dict if kind is type(None) else kind
+
+
+def _of_this_call() -> RpcClient:
+    client = context.current().client
+    if client is None:
+        raise RuntimeError(
+            "a Client made outside of a service is used while a service handles a call; "
+            "elsewhere use `async with connect() as platform: platform.client(...)`"
+        )
+    return cast("RpcClient", client)
+
+
+@overload
+def Client(name: str) -> Remote: ...
+@overload
+def Client(name: str, interface: type[T]) -> T: ...
+def Client(name: str, interface: type[T] | None = None) -> Remote | T:  # noqa: N802 - reads as a class
+    """A client of a service, for use wherever a service handles a call.
+
+    Args:
+        name: the service's name.
+        interface: a class with async methods like the service's endpoints; the client is typed
+            as one.
+    """
+    return remote(name, interface, _of_this_call)
+
+
+def remote(name: str, interface: type[T] | None, carrier: Carrier) -> Remote | T:
+    """A `Remote`, typed as its interface where there is one."""
+    made = Remote(name, carrier, interface)
+    return made if interface is None else cast("T", made)
