@@ -12,7 +12,8 @@ import os
 import signal
 import sys
 import uuid
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import uvloop
 from nats.aio.client import Client as NatsClient
@@ -72,10 +73,22 @@ async def main() -> None:
     home = Home()
     profile = profiles.load()
     async with AsyncExitStack() as stack:
+        await stack.enter_async_context(background(_orphaned(stop), "lifeline"))
         nc = await _connected(stack)
         _admin(home, nc)
-        core = Core(home, nc)
+        await stack.enter_async_context(open_core(home, nc))
+        logger.info("core answers, profile %s", profile.name)
+        report_ready()
+        await stop.wait()
+
+
+@asynccontextmanager
+async def open_core(home: Home, nc: NatsClient | None) -> AsyncIterator[Core]:
+    """Run what every core has, a registry that answers on the core's lane and on NATS."""
+    core = Core(home, nc)
+    async with AsyncExitStack() as stack:
         if nc is not None:
+            # Whoever was there before this core is known before anyone can ask for it.
             await discover(nc, core.registry)
         await core.host([RegistryService(core.registry).hosted()])
         await stack.enter_async_context(listen(home.core_lane, core.server))
@@ -83,10 +96,7 @@ async def main() -> None:
             await stack.enter_async_context(rpc_nats.serve(nc, core.server, node=core.node))
             discovering = keep_discovering(nc, core.registry)
             await stack.enter_async_context(background(discovering, "discovery"))
-        await stack.enter_async_context(background(_orphaned(stop), "lifeline"))
-        logger.info("core answers, profile %s", profile.name)
-        report_ready()
-        await stop.wait()
+        yield core
 
 
 async def _connected(stack: AsyncExitStack) -> NatsClient | None:

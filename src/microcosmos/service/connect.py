@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import TypeVar, overload
 
@@ -27,8 +27,8 @@ class Connection:
     @overload
     def client(self, name: str) -> Remote: ...
     @overload
-    def client(self, name: str, interface: type[T]) -> T: ...
-    def client(self, name: str, interface: type[T] | None = None) -> Remote | T:
+    def client(self, name: str, interface: Callable[..., T]) -> T: ...
+    def client(self, name: str, interface: Callable[..., T] | None = None) -> Remote | T:
         """A service by name; see `Remote`."""
         return remote(name, interface, lambda: self.platform.client)
 

@@ -18,8 +18,9 @@ class Remote:
     """A service somewhere else.
 
     ``await users.read(id="1")`` calls ``Users.Read`` with ``{"id": "1"}`` and gives the decoded
-    answer; one positional argument is the whole request. With an interface, its methods say what
-    the answers are decoded into, and other names are refused.
+    answer; one positional argument is the whole request. `invoke` does the same by text, and
+    takes a timeout. With an interface, its methods say what the answers are decoded into, and
+    other names are refused.
 
     Args:
         name: the service's name.
@@ -27,7 +28,7 @@ class Remote:
         interface: a class with async methods named and typed like the service's endpoints.
     """
 
-    def __init__(self, name: str, carrier: Carrier, interface: type | None = None) -> None:
+    def __init__(self, name: str, carrier: Carrier, interface: Callable[..., Any] | None = None) -> None:
         self._name = names.check_service(name)
         self._carrier = carrier
         self._interface = interface
@@ -35,7 +36,7 @@ class Remote:
     def __repr__(self) -> str:
         return f"<client of {self._name}>"
 
-    async def call(
+    async def invoke(
         self,
         endpoint: str,
         request: Any = None,
@@ -65,21 +66,21 @@ class Remote:
             raise AttributeError(method)
         returns = _returns(self._interface, method)
 
-        async def invoke(*whole: Any, **fields: Any) -> Any:
+        async def ask(*whole: Any, **fields: Any) -> Any:
             if len(whole) > 1 or (whole and fields):
                 raise TypeError(f"{self._name}.{method}: give one whole request, or named fields")
             request = whole[0] if whole else fields
-            return await self.call(method, request, type=returns)
+            return await self.invoke(method, request, type=returns)
 
-        return invoke
+        return ask
 
 
-def _returns(interface: type | None, method: str) -> Any:
+def _returns(interface: Callable[..., Any] | None, method: str) -> Any:
     if interface is None:
         return Any
     function = inspect.getattr_static(interface, method, None)
     if function is None:
-        raise AttributeError(f"{interface.__name__} has no method {method}")
+        raise AttributeError(f"{interface} has no method {method}")
     kind = typing.get_type_hints(function).get("return", Any)
     # An answer of None travels as an empty object.
     return dict if kind is type(None) else kind
@@ -98,8 +99,8 @@ def _of_this_call() -> RpcClient:
 @overload
 def Client(name: str) -> Remote: ...
 @overload
-def Client(name: str, interface: type[T]) -> T: ...
-def Client(name: str, interface: type[T] | None = None) -> Remote | T:  # noqa: N802 - reads as a class
+def Client(name: str, interface: Callable[..., T]) -> T: ...
+def Client(name: str, interface: Callable[..., T] | None = None) -> Remote | T:  # noqa: N802 - reads as a class
     """A client of a service, for use wherever a service handles a call.
 
     Args:
@@ -110,7 +111,7 @@ def Client(name: str, interface: type[T] | None = None) -> Remote | T:  # noqa: 
     return remote(name, interface, _of_this_call)
 
 
-def remote(name: str, interface: type[T] | None, carrier: Carrier) -> Remote | T:
+def remote(name: str, interface: Callable[..., T] | None, carrier: Carrier) -> Remote | T:
     """A `Remote`, typed as its interface where there is one."""
     made = Remote(name, carrier, interface)
     return made if interface is None else cast("T", made)

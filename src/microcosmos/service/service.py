@@ -103,8 +103,8 @@ class Service:
     @overload
     def client(self, name: str) -> Remote: ...
     @overload
-    def client(self, name: str, interface: type[T]) -> T: ...
-    def client(self, name: str, interface: type[T] | None = None) -> Remote | T:
+    def client(self, name: str, interface: Callable[..., T]) -> T: ...
+    def client(self, name: str, interface: Callable[..., T] | None = None) -> Remote | T:
         """Another service; see `Remote`. It can be made before this service runs."""
         return remote(name, interface, self._carrier)
 

@@ -1,0 +1,78 @@
+"""Platforms for tests: in memory, and on a real NATS."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import TypeVar, overload
+
+from microcosmos.base.home import Home
+from microcosmos.registry import Registry
+from microcosmos.rpc import nats as rpc_nats
+from microcosmos.server.core import open_core
+from microcosmos.service import Platform, Remote, Service
+from microcosmos.service.live import join
+from microcosmos.service.membership import Membership
+from microcosmos.service.memory import in_memory
+from microcosmos.service.remote import remote
+
+from .engine import nats_server
+
+T = TypeVar("T")
+
+
+class Bench:
+    """A platform with services on it, for one test.
+
+    Attributes:
+        platform: what the services run on.
+        registry: who is alive.
+    """
+
+    def __init__(self, platform: Platform, stack: AsyncExitStack) -> None:
+        self.platform = platform
+        self.registry: Registry = platform.registry
+        self._stack = stack
+
+    async def start(self, *services: Service) -> None:
+        """Run services until the test ends; afterwards they answer."""
+        for service in services:
+            await self._stack.enter_async_context(service.on(self.platform))
+
+    @overload
+    def client(self, name: str) -> Remote: ...
+    @overload
+    def client(self, name: str, interface: Callable[..., T]) -> T: ...
+    def client(self, name: str, interface: Callable[..., T] | None = None) -> Remote | T:
+        """A service by name; see `microcosmos.Client`."""
+        return remote(name, interface, lambda: self.platform.client)
+
+
+@contextlib.asynccontextmanager
+async def memory() -> AsyncIterator[Bench]:
+    """A platform in this process: no process is started, nothing is written."""
+    async with in_memory() as platform, AsyncExitStack() as stack:
+        yield Bench(platform, stack)
+
+
+@contextlib.asynccontextmanager
+async def on_nats(*, lane: bool = True) -> AsyncIterator[Bench]:
+    """A platform on a real nats-server of its own, with the registry of a real core.
+
+    Args:
+        lane: False sends every call by NATS, as if across hosts.
+    """
+    async with AsyncExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="micro-"))
+        home = Home(Path(folder))
+        home.make()
+        url = await stack.enter_async_context(nats_server(Path(folder)))
+        nc = await stack.enter_async_context(rpc_nats.connect(url, name="core"))
+        await stack.enter_async_context(open_core(home, nc))
+        here = Membership(nats_url=url, credentials=None, home=home)
+        platform = await stack.enter_async_context(join(here, "test", lane=lane))
+        services = await stack.enter_async_context(AsyncExitStack())
+        yield Bench(platform, services)
