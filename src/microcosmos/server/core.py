@@ -18,23 +18,40 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import uvloop
 from nats.aio.client import Client as NatsClient
 
-from microcosmos.auth.credentials import Keys
+from microcosmos.auth.credentials import Account, Keys
 from microcosmos.base import errors, log, profiles
 from microcosmos.base.context import DEFAULT_NAMESPACE
 from microcosmos.base.home import Home
 from microcosmos.base.lifespan import lifeline_closed, report_ready
 from microcosmos.base.tasks import background
+from microcosmos.proxy.server import serve_proxy
 from microcosmos.registry import Table, this_host
 from microcosmos.registry.discovery import discover, keep_discovering
-from microcosmos.registry.interface import HOST, LANE
+from microcosmos.registry.interface import HOST, LANE, REPLICA
 from microcosmos.registry.memory import MemoryRegistry
 from microcosmos.registry.service import RegistryService
 from microcosmos.rpc import Client, Hosted, Server, Transport
 from microcosmos.rpc import nats as rpc_nats
 from microcosmos.rpc.lane import LaneTransport, listen
+from microcosmos.runtime.deployment import Deployment
+from microcosmos.runtime.processes import ProcessRuntime
+from microcosmos.runtime.service import RuntimeService
+from microcosmos.runtime.settings import Settings
 from microcosmos.service.records import record
+from microcosmos.store import Store, open_store
+
+from .control import SERVICE as SUPERVISOR
+from .control import OneSocket, SupervisorClient
 
 logger = logging.getLogger("microcosmos.core")
+
+RESERVED = frozenset(
+    {"core", "gateway", "healthz", "proxy", "readyz", "registry", "runtime", "store"}
+)
+"""Names that nothing deployed may take."""
+
+DRAIN = 1.0
+"""Seconds that calls to the core have to end in; those that only wait for news need not."""
 
 
 class Core:
@@ -53,14 +70,21 @@ class Core:
         self.server = Server(client=self.client)
         self.node = str(uuid.uuid4())
 
-    async def host(self, services: list[Hosted]) -> None:
-        """Answer for services and put them into the registry."""
-        where = {LANE: str(self.home.core_lane), HOST: this_host(), "server": "core"}
+    @asynccontextmanager
+    async def host(self, services: list[Hosted]) -> AsyncIterator[None]:
+        """Answer for services, with their names in the registry, until the block ends."""
+        where = {LANE: str(self.home.core_lane), HOST: this_host(), REPLICA: "core"}
         for hosted in services:
             hosted.metadata.update(where)
             self.server.add(hosted)
-            service = record(hosted, self.node, {**where, "micro.replica": "core"})
-            await self.registry.register(service)
+            await self.registry.register(record(hosted, self.node, {**where, "server": "core"}))
+        if self.nc is None:
+            yield
+        else:
+            async with rpc_nats.serve(
+                self.nc, self.server, node=self.node, services=services, drain=DRAIN
+            ):
+                yield
 
 
 async def main() -> None:
@@ -74,9 +98,14 @@ async def main() -> None:
     profile = profiles.load()
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(background(_orphaned(stop), "lifeline"))
+        store = await stack.enter_async_context(open_store(profile.store.format(home=home.server)))
         nc = await _connected(stack)
         _admin(home, nc)
-        await stack.enter_async_context(open_core(home, nc))
+        core = await stack.enter_async_context(open_core(home, nc))
+        runtime = await stack.enter_async_context(_runtime(core, store))
+        await stack.enter_async_context(core.host([RuntimeService(runtime).hosted()]))
+        address = os.environ.get("MICRO_PROXY_ADDRESS", "127.0.0.1:8081")
+        await stack.enter_async_context(serve_proxy(address, core.client, core.table))
         logger.info("core answers, profile %s", profile.name)
         report_ready()
         await stop.wait()
@@ -90,13 +119,44 @@ async def open_core(home: Home, nc: NatsClient | None) -> AsyncIterator[Core]:
         if nc is not None:
             # Whoever was there before this core is known before anyone can ask for it.
             await discover(nc, core.registry)
-        await core.host([RegistryService(core.registry).hosted()])
-        await stack.enter_async_context(listen(home.core_lane, core.server))
-        if nc is not None:
-            await stack.enter_async_context(rpc_nats.serve(nc, core.server, node=core.node))
             discovering = keep_discovering(nc, core.registry)
             await stack.enter_async_context(background(discovering, "discovery"))
+        await stack.enter_async_context(core.host([RegistryService(core.registry).hosted()]))
+        await stack.enter_async_context(listen(home.core_lane, core.server, drain=DRAIN))
         yield core
+
+
+def _runtime(core: Core, store: Store) -> ProcessRuntime:
+    """The runtime, with the supervisor as the owner of its processes."""
+    socket = OneSocket(SUPERVISOR, core.home.supervisor_lane)
+    spawner = SupervisorClient(Client([LaneTransport(socket)], socket))
+    settings = Settings(reserved=RESERVED)
+    environment = _Replicas(core.home).environment
+    return ProcessRuntime(core.home, store, core.registry, spawner, environment, settings=settings)
+
+
+class _Replicas:
+    """What replicas are told of the engine: where it is, and credentials of their own."""
+
+    def __init__(self, home: Home) -> None:
+        self._folder = home.server / "keys" / "replicas"
+        self._url = os.environ.get("NATS_URL", "")
+        self._account: Account | None = None
+        if self._url and "NATS_INBOX_PREFIX" in os.environ:
+            self._account = Keys(home.server / "keys").account(DEFAULT_NAMESPACE)
+
+    async def environment(self, deployment: Deployment, process: str) -> dict[str, str]:
+        if not self._url:
+            return {}
+        told = {"NATS_URL": self._url}
+        if self._account is None:
+            # An engine of somebody else: everyone shows what the operator gave us.
+            creds = os.environ.get("NATS_CREDS")
+            return {**told, "NATS_CREDS": creds} if creds else told
+        credential = self._account.user(deployment.name)
+        self._folder.mkdir(mode=0o700, exist_ok=True)
+        path = credential.write(self._folder / f"{deployment.name}.creds")
+        return {**told, "NATS_CREDS": str(path), "NATS_INBOX_PREFIX": credential.inbox_prefix}
 
 
 async def _connected(stack: AsyncExitStack) -> NatsClient | None:
