@@ -34,6 +34,7 @@ class Table:
 
     def __init__(self, fixed: Mapping[str, str] | None = None) -> None:
         self._services: dict[str, dict[str, Service]] = {}
+        self._endpoints: dict[str, dict[str, Endpoint]] = {}
         self._lanes: dict[str, list[str]] = {}
         self._fixed = {name: [path] for name, path in (fixed or {}).items()}
         self._listeners: list[Callable[[str], None]] = []
@@ -73,6 +74,11 @@ class Table:
             self._lanes[name] = lanes
         else:
             self._lanes.pop(name, None)
+        if versions:
+            known = [*versions.values()][::-1]
+            self._endpoints[name] = {one.name: one for v in known for one in v.endpoints}
+        else:
+            self._endpoints.pop(name, None)
         for listener in self._listeners:
             listener(name)
 
@@ -94,10 +100,8 @@ class Table:
 
     def endpoint(self, service: str, name: str) -> Endpoint | None:
         """An endpoint of a service, of whichever version has it."""
-        for version in self._services.get(service, {}).values():
-            if (endpoint := version.endpoint(name)) is not None:
-                return endpoint
-        return None
+        known = self._endpoints.get(service)
+        return known.get(name) if known else None
 
     def subject(self, service: str, endpoint: str) -> str:
         """The NATS subject of an endpoint."""

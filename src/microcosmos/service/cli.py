@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import keyword
 from pathlib import Path
 
 import click
@@ -67,6 +68,9 @@ micro kill {name}
 ```
 """
 
+# Names that the new main.py uses for something else.
+_TAKEN = frozenset({"call", "msgspec"})
+
 _IGNORE = "__pycache__/\n.venv/\n"
 
 
@@ -77,7 +81,7 @@ class Written(msgspec.Struct):
     folder: str
     files: list[str]
 
-    def text(self) -> str:
+    def readable(self) -> str:
         """What was written, and what to type next."""
         return "\n".join([*self.files, "", f"micro run {self.folder}", f"micro {self.name}"])
 
@@ -100,7 +104,7 @@ def new(words: tuple[str, ...]) -> Written:
 def _files(name: str, folder: Path) -> dict[str, str]:
     title = names.camel(names.handler_of(name))
     variable = "".join(mark if mark.isalnum() else "_" for mark in name.lower())
-    if variable[0].isdigit() or variable == "call":
+    if not variable.isidentifier() or keyword.iskeyword(variable) or variable in _TAKEN:
         variable = f"service_{variable}"
     filled = {"name": name, "title": title, "variable": variable, "folder": folder.name}
     return {

@@ -7,7 +7,9 @@ import typing
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeVar, cast, overload
 
-from microcosmos.base import codec, context, names
+import msgspec
+
+from microcosmos.base import codec, context, errors, names
 from microcosmos.rpc.client import Client as RpcClient
 
 T = TypeVar("T")
@@ -28,7 +30,9 @@ class Remote:
         interface: a class with async methods named and typed like the service's endpoints.
     """
 
-    def __init__(self, name: str, carrier: Carrier, interface: Callable[..., Any] | None = None) -> None:
+    def __init__(
+        self, name: str, carrier: Carrier, interface: Callable[..., Any] | None = None
+    ) -> None:
         self._name = names.check_service(name)
         self._carrier = carrier
         self._interface = interface
@@ -51,28 +55,49 @@ class Remote:
         Raises:
             errors.Error: what the service answered, or what became of the call.
         """
+        full_name = names.endpoint_name(self._name, endpoint)
         answer = await self._carrier().call(
             self._name,
-            names.endpoint_name(self._name, endpoint),
+            full_name,
             codec.encode({} if request is None else request),
             metadata=metadata,
             timeout=timeout,
             retry=retry,
         )
-        return codec.decode(answer, type, id=self._name)
+        try:
+            return msgspec.json.decode(answer, type=type)
+        except codec.DECODE_ERRORS as exc:
+            raise _unexpected(self._name, full_name, exc) from None
 
     def __getattr__(self, method: str) -> Callable[..., Awaitable[Any]]:
         if method.startswith("_"):
             raise AttributeError(method)
-        returns = _returns(self._interface, method)
+        ask = self._method(method)
+        # Found by the next access without a call of this function.
+        self.__dict__[method] = ask
+        return ask
+
+    def _method(self, method: str) -> Callable[..., Awaitable[Any]]:
+        service, carrier = self._name, self._carrier
+        endpoint = names.endpoint_name(service, method)
+        decode = msgspec.json.Decoder(_returns(self._interface, method)).decode
 
         async def ask(*whole: Any, **fields: Any) -> Any:
             if len(whole) > 1 or (whole and fields):
-                raise TypeError(f"{self._name}.{method}: give one whole request, or named fields")
-            request = whole[0] if whole else fields
-            return await self.invoke(method, request, type=returns)
+                raise TypeError(f"{service}.{method}: give one whole request, or named fields")
+            body = codec.encode(whole[0] if whole else fields)
+            answer = await carrier().call(service, endpoint, body)
+            try:
+                return decode(answer)
+            except codec.DECODE_ERRORS as exc:
+                raise _unexpected(service, endpoint, exc) from None
 
         return ask
+
+
+def _unexpected(service: str, endpoint: str, exc: Exception) -> errors.BadGateway:
+    """An answer that is not what the interface says: not the caller's fault, nor a bad request."""
+    return errors.BadGateway(service, f"{endpoint} answered something else than promised: {exc}")
 
 
 def _returns(interface: Callable[..., Any] | None, method: str) -> Any:
