@@ -13,9 +13,9 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-import nats
 import nats.errors
 import pytest
+from nats.aio.client import Client
 
 from microcosmos.auth.credentials import Credential, Keys, Permissions
 from microcosmos.base import errors, profiles
@@ -50,16 +50,23 @@ async def started(home: Home, **settings: Any) -> AsyncIterator[tuple[Engine, Tr
 
 @contextlib.asynccontextmanager
 async def joined(environment: dict[str, str], **options: Any) -> AsyncIterator[Any]:
-    client = await nats.connect(
-        environment["NATS_URL"],
-        user_credentials=environment["NATS_CREDS"],
-        inbox_prefix=environment["NATS_INBOX_PREFIX"].encode(),
-        **{"allow_reconnect": False, **options},
-    )
+    client = Client()
     try:
+        await client.connect(
+            environment["NATS_URL"],
+            user_credentials=environment.get("NATS_CREDS"),
+            inbox_prefix=environment.get("NATS_INBOX_PREFIX", "_INBOX").encode(),
+            **{"allow_reconnect": False, "error_cb": _ignore, **options},
+        )
         yield client
     finally:
         await client.close()
+        # A refused client forgets to close its socket.
+        client._transport.close()
+
+
+async def _ignore(_: Exception) -> None:
+    pass
 
 
 def environment_of(engine: Engine, credential: Credential, folder: Path) -> dict[str, str]:
@@ -81,12 +88,12 @@ async def test_a_user_with_credentials_gets_in(home: Home) -> None:
 async def test_anonymous_and_foreign_users_do_not(home: Home, tmp_path: Path) -> None:
     stranger = Keys(tmp_path / "elsewhere").account("micro").user("core")
     async with started(home) as (engine, _):
-        with pytest.raises(nats.errors.Error, match="Authorization"):
-            await nats.connect(f"nats://{engine.address}", allow_reconnect=False)
+        anonymous = {"NATS_URL": f"nats://{engine.address}"}
         foreign = environment_of(engine, stranger, tmp_path)
-        with pytest.raises(nats.errors.Error, match="Authorization"):
-            async with joined(foreign):
-                pass
+        for environment in (anonymous, foreign):
+            with pytest.raises(nats.errors.Error, match="Authorization"):
+                async with joined(environment):
+                    pass
 
 
 async def test_a_restart_keeps_the_port_and_the_streams(home: Home) -> None:
@@ -253,6 +260,7 @@ async def test_an_engine_of_others_is_used_and_none_started(home: Home, tmp_path
         await engine.check()
         assert engine.children() == []
         assert engine.address == bundled.address
+        assert "NATS_INBOX_PREFIX" not in engine.environment("core")
         async with joined(engine.environment("core")) as client:
             assert client.is_connected
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
-from microcosmos.auth.credentials import inbox_prefix
 from microcosmos.base import errors
 
 from .greeting import greeting, require_floor
@@ -35,12 +34,14 @@ class ExternalEngine:
         self.address = ",".join(f"{one.hostname}:{one.port or _PORT}" for one in self._servers)
 
     def environment(self, name: str) -> dict[str, str]:
-        """The same for everyone but the inbox; see `engine.Engine.environment`."""
-        environment = {"NATS_URL": self.url, "NATS_INBOX_PREFIX": inbox_prefix(name)}
-        # Said again, as they may have been flags: the core tells by them whose engine it is.
-        environment["MICRO_NATS_URL"] = self.url
+        """The same for everyone; see `engine.Engine.environment`.
+
+        No inbox of one's own: their engine may not allow it, and it is by its absence that the
+        core knows that it must not make credentials.
+        """
+        environment = {"NATS_URL": self.url}
         if self._creds:
-            environment["NATS_CREDS"] = environment["MICRO_NATS_CREDS"] = str(self._creds)
+            environment["NATS_CREDS"] = str(self._creds)
         return environment
 
     def children(self) -> list[Child]:
@@ -54,7 +55,7 @@ class ExternalEngine:
             return
         try:
             async with asyncio.timeout(self._patience):
-                while (info := await self._greeted()) is None:
+                while (info := await self._greeted()) is None:  # noqa: ASYNC110 - it is not ours
                     await asyncio.sleep(_PAUSE)
         except TimeoutError:
             raise errors.Unavailable(

@@ -75,6 +75,13 @@ def listen(address: Address) -> socket.socket:
     Raises:
         errors.Conflict: the port is in use; the detail names its holder.
     """
+    try:
+        return _bind(address)
+    except OSError as exc:
+        raise _refused(address, exc) from None
+
+
+def _bind(address: Address) -> socket.socket:
     family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:
@@ -83,9 +90,9 @@ def listen(address: Address) -> socket.socket:
         # Two sockets with SO_REUSEADDR may be bound alike: only listening tells them apart.
         listener.listen(_BACKLOG)
         listener.setblocking(False)
-    except OSError as exc:
+    except BaseException:
         listener.close()
-        raise _refused(address, exc) from None
+        raise
     return listener
 
 
@@ -105,21 +112,28 @@ def remembered(address: Address, file: Path) -> Address:
     """The port that this file remembers if it is free, else another one, remembered from now on."""
     try:
         kept = address.at(int(file.read_text()))
-        listen(kept).close()
-    except (OSError, ValueError, OverflowError, errors.Error):
-        kept = _choose(address.at(0))
-        file.write_text(f"{kept.port}\n")
+    except (OSError, ValueError):
+        kept = address.at(0)
+    if kept.port in _CHOSEN and _is_free(kept):
+        return kept
+    kept = _choose(address)
+    file.write_text(f"{kept.port}\n")
     return kept
 
 
 def _choose(address: Address) -> Address:
     for port in random.sample(_CHOSEN, 100):
-        try:
-            listen(address.at(port)).close()
-        except errors.Conflict:
-            continue
-        return address.at(port)
+        if _is_free(address.at(port)):
+            return address.at(port)
     raise errors.Unavailable("server.ports", f"{address.flag}: no free port was found")
+
+
+def _is_free(address: Address) -> bool:
+    try:
+        _bind(address).close()
+    except OSError:
+        return False
+    return True
 
 
 def _refused(address: Address, exc: OSError) -> errors.Error:

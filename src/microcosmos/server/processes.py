@@ -183,6 +183,7 @@ class _Guard:
     """The supervisor's end of `guard`."""
 
     _popen: subprocess.Popen[bytes]
+    _stopped = False
 
     def start(self, groups: Iterable[int]) -> None:
         self._popen = subprocess.Popen(
@@ -201,11 +202,13 @@ class _Guard:
             self.revive(groups)
 
     def revive(self, groups: Iterable[int]) -> None:
-        if self._popen.poll() is not None:
+        # A reaping that was under way may still come once it has been stopped.
+        if not self._stopped and self._popen.poll() is not None:
             self._close()
             self.start(groups)
 
     def stop(self) -> None:
+        self._stopped = True
         self._close()
         self._popen.wait()
 

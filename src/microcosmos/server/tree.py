@@ -150,7 +150,10 @@ class Tree:
 
     async def _live(self, child: Child) -> str:
         """One life of a child, from start to end; says how it ended."""
-        mine, theirs = os.pipe()
+        try:
+            mine, theirs = os.pipe()
+        except OSError as exc:
+            return f"failed to start ({exc})"
         try:
             process = self._processes.start(*_with_word(child, theirs))
         except errors.Error as error:

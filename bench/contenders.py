@@ -1,0 +1,74 @@
+"""The peers: what each starts, and how it is loaded. One function is one visit."""
+
+import subprocess
+import sys
+
+from lab import BENCH, MOLECULER, Figures, Lab, Unavailable, free_port, need
+
+PYTHON_RPC = BENCH / "peers/nats_rpc.py"
+
+
+def granian_hello(lab: Lab) -> Figures:
+    """Bare Granian RSGI hello, one worker."""
+    return lab.wrk(_listen(lab, "peers/granian_hello.py"))
+
+
+def granian_nats(lab: Lab) -> Figures:
+    """Bare Granian + nats-py in front of a bare nats-py service, three short headers."""
+    lab.nats()
+    lab.python("peers/nats_echo.py", ready="ready")
+    return lab.wrk(_listen(lab, "peers/granian_nats.py") + "?name=John")
+
+
+def moleculer_gateway(lab: Lab) -> Figures:
+    """moleculer-web in front of a Moleculer service over NATS, logging off."""
+    service = _moleculer_service(lab)
+    port = free_port()
+    lab.start(service, MOLECULER / "gateway.js", env={"PORT": str(port)}, ready="ready")
+    return lab.wrk(f"http://127.0.0.1:{port}/helloworld/call?name=John")
+
+
+def moleculer_rpc(lab: Lab) -> Figures:
+    """Moleculer's broker.call over NATS, logging off."""
+    node = _moleculer_service(lab)
+    return lab.rpc(node, MOLECULER / "call.js")
+
+
+def nats_rpc(lab: Lab) -> Figures:
+    """Bare nats-py request and reply of 20 bytes, no headers."""
+    return _nats_rpc(lab)
+
+
+def nats_rpc_headers(lab: Lab) -> Figures:
+    """Bare nats-py request and reply of 20 bytes, three short headers on the request."""
+    return _nats_rpc(lab, "--headers")
+
+
+def _nats_rpc(lab: Lab, *options: str) -> Figures:
+    lab.nats()
+    lab.python("peers/nats_rpc.py", "serve", ready="ready")
+    return lab.rpc(sys.executable, PYTHON_RPC, "call", *options)
+
+
+def _listen(lab: Lab, program: str) -> str:
+    port = free_port()
+    lab.python(program, env={"PORT": str(port)})
+    return f"http://127.0.0.1:{port}/"
+
+
+def _moleculer_service(lab: Lab) -> str:
+    node = need("node")
+    _install_moleculer()
+    lab.nats()
+    lab.start(node, MOLECULER / "service.js", ready="ready")
+    return node
+
+
+def _install_moleculer() -> None:
+    """Fetch Moleculer into its git-ignored node_modules, the first time."""
+    if (MOLECULER / "node_modules/moleculer-web").exists():
+        return
+    command = [need("npm"), "install", "--no-package-lock", "--no-audit", "--no-fund"]
+    done = subprocess.run(command, cwd=MOLECULER, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise Unavailable(f"npm could not install Moleculer: {done.stderr.strip()[-300:]}")

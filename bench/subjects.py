@@ -1,0 +1,134 @@
+"""Our own contenders: what each starts, and how it is loaded. One function is one visit."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import statistics
+import sys
+import time
+from pathlib import Path
+
+from lab import BENCH, ROOT, Failed, Figures, Lab, Unavailable, get_json
+
+from microcosmos.base.home import Home
+
+HELLO_RPC = BENCH / "ours/hello_rpc.py"
+ANY_PORT = "127.0.0.1:0"
+NO_LANE = {"MICRO_LANE": "off"}
+
+
+def gateway_lane(lab: Lab) -> Figures:
+    """`micro server` and `micro run helloworld`, called by HTTP."""
+    figures = lab.wrk(_helloworld(lab))
+    if not _lane_used(lab):
+        raise Failed("the gateway did not take the lane")
+    return figures
+
+
+def gateway_nats(lab: Lab) -> Figures:
+    """The same with the lane switched off, as between hosts."""
+    figures = lab.wrk(_helloworld(lab, NO_LANE))
+    if _lane_used(lab):
+        raise Failed("the gateway took the lane although it is switched off")
+    return figures
+
+
+def rpc_lane(lab: Lab) -> Figures:
+    """Our client by the lane: JSON, checked types, trace, deadline."""
+    return _rpc(lab, "lane")
+
+
+def rpc_nats(lab: Lab) -> Figures:
+    """Our client by NATS: JSON, checked types, trace, deadline, three headers."""
+    return _rpc(lab, "nats")
+
+
+def server_start(lab: Lab) -> Figures:
+    """`micro server` in a new home, until it answers its health check."""
+    started = time.perf_counter()
+    _server(lab)
+    return {"seconds": time.perf_counter() - started}
+
+
+def cli_services(lab: Lab) -> Figures:
+    """`micro services` beside a running server with helloworld."""
+    _helloworld(lab)
+    times = [_time(lab, "services") for _ in range(6)][1:]
+    return {"ms": statistics.median(times) * 1000}
+
+
+def registry_10(lab: Lab) -> Figures:
+    """10 services: HTTP path to replica and subject; list by the lane."""
+    return _registry(lab, 10)
+
+
+def registry_1000(lab: Lab) -> Figures:
+    """1,000 services: HTTP path to replica and subject; list by the lane."""
+    return _registry(lab, 1000)
+
+
+def _registry(lab: Lab, count: int) -> Figures:
+    figures: Figures = json.loads(lab.call(sys.executable, BENCH / "ours/registry.py", str(count)))
+    return figures
+
+
+def _rpc(lab: Lab, way: str) -> Figures:
+    lab.nats()
+    lab.python("ours/hello_rpc.py", "serve", way, ready="ready")
+    return lab.rpc(sys.executable, HELLO_RPC, "call", way)
+
+
+def _helloworld(lab: Lab, env: dict[str, str] | None = None) -> str:
+    """Run the example under a server; the URL that greets John."""
+    api = _server(lab, env)
+    lab.call(_micro(), "run", ROOT / "examples/helloworld")
+    url = f"http://{api}/helloworld/call?name=John"
+    lab.wait_for_hello(url)
+    return url
+
+
+def _server(lab: Lab, env: dict[str, str] | None = None) -> str:
+    """Start a server on free ports and wait until it is ready; its HTTP address."""
+    addresses = {f"MICRO_{door}_ADDRESS": ANY_PORT for door in ("API", "PROXY", "WEB", "NATS")}
+    gateways = {"MICRO_GATEWAYS": str(len(lab.layout.server))}
+    lab.start(_micro(), "server", env={**addresses, **gateways, **(env or {})})
+    info = lab.folder / "home/server/server.json"
+    lab.until(lambda: _ready(info), "micro server is ready")
+    return _api(info)
+
+
+def _lane_used(lab: Lab) -> bool:
+    """Whether anybody is connected to a service's socket: then the kernel lists it twice."""
+    lanes = Home(lab.folder / "home").lanes
+    own = {"core.sock", "supervisor.sock"}
+    sockets = [str(path) for path in lanes.glob("*.sock") if path.name not in own]
+    listed = [line.rpartition(" ")[2] for line in Path("/proc/net/unix").read_text().splitlines()]
+    return any(listed.count(socket) > 1 for socket in sockets)
+
+
+def _ready(info: Path) -> bool:
+    return info.exists() and get_json(f"http://{_api(info)}/readyz") is not None
+
+
+def _api(info: Path) -> str:
+    address: str = json.loads(info.read_text())["addresses"]["api"]
+    return address
+
+
+def _time(lab: Lab, *arguments: str) -> float:
+    started = time.perf_counter()
+    output = lab.call(_micro(), *arguments)
+    elapsed = time.perf_counter() - started
+    if "helloworld" not in output:
+        raise Failed(f"micro {' '.join(arguments)} printed {output!r}")
+    return elapsed
+
+
+def _micro() -> Path:
+    """The command, installed beside this Python."""
+    command = Path(sys.executable).with_name("micro")
+    if not os.access(command, os.X_OK) or not importlib.util.find_spec("microcosmos.cli.main"):
+        raise Unavailable("not built yet: the command micro")
+    return command

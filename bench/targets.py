@@ -1,0 +1,93 @@
+"""What is measured, side by side with what, and the figures that were promised (issue 2)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+REQUESTS = "requests/s"
+CALLS = "calls/s, 64 callers"
+P50 = "p50 ms, one caller"
+
+
+@dataclass(frozen=True)
+class Target:
+    """A promise: a figure of ours, or its ratio to a peer's in the same round, and its bound."""
+
+    text: str
+    figure: str
+    ours: str
+    bound: float
+    peer: str = ""
+    at_most: bool = False
+
+    def met(self, value: float) -> bool:
+        return value <= self.bound if self.at_most else value >= self.bound
+
+    @property
+    def promise(self) -> str:
+        unit = f"× {self.peer}" if self.peer else self.figure  # noqa: RUF001 - the sign is meant
+        return f"{'≤' if self.at_most else '≥'} {self.bound:g} {unit}"
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Contenders that take turns under one layout, and what is promised of them."""
+
+    title: str
+    layout: str
+    contenders: tuple[str, ...]
+    targets: tuple[Target, ...]
+
+
+BENCHES = {
+    "gateway_one_core": Bench(
+        "HTTP to a service of the same host, the whole server side on one core",
+        "apart",
+        ("granian_hello", "gateway_lane"),
+        (Target("gateway by the lane", REQUESTS, "gateway_lane", 0.6, "granian_hello"),),
+    ),
+    "gateway_two_cores": Bench(
+        "HTTP to a service, two cores",
+        "shared",
+        ("moleculer_gateway", "granian_nats", "gateway_lane", "gateway_nats"),
+        (
+            Target("gateway by the lane", REQUESTS, "gateway_lane", 4, "moleculer_gateway"),
+            Target("lane switched off", REQUESTS, "gateway_nats", 0.85, "granian_nats"),
+            Target("lane switched off", REQUESTS, "gateway_nats", 2.5, "moleculer_gateway"),
+        ),
+    ),
+    "rpc": Bench(
+        "RPC: service and caller on a core each",
+        "apart",
+        ("moleculer_rpc", "nats_rpc", "nats_rpc_headers", "rpc_lane", "rpc_nats"),
+        (
+            Target("lane, 64 callers", CALLS, "rpc_lane", 1.8, "moleculer_rpc"),
+            Target("lane, one caller p50", P50, "rpc_lane", 0.6, "nats_rpc", at_most=True),
+            Target("NATS, one caller p50", P50, "rpc_nats", 1.15, "nats_rpc_headers", True),
+            Target("NATS, 64 callers", CALLS, "rpc_nats", 0.9, "nats_rpc_headers"),
+        ),
+    ),
+    "server_start": Bench(
+        "`micro server` until it is ready, once installed",
+        "shared",
+        ("server_start",),
+        (Target("server ready", "seconds", "server_start", 1.5, at_most=True),),
+    ),
+    "cli_services": Bench(
+        "`micro services`, the whole command",
+        "shared",
+        ("cli_services",),
+        (Target("micro services", "ms", "cli_services", 200, at_most=True),),
+    ),
+    "registry_1000": Bench(
+        "1,000 registered services with 10 endpoints each",
+        "shared",
+        ("registry_10", "registry_1000"),
+        (
+            Target(
+                "route lookup stays flat", "lookup µs", "registry_1000", 1.5, "registry_10", True
+            ),
+            Target("list all", "list ms", "registry_1000", 100, at_most=True),
+        ),
+    ),
+}

@@ -1,0 +1,238 @@
+"""`micro server`, `micro stop`, `micro reset` and `micro nats`."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol
+
+import click
+import msgspec
+
+from microcosmos.base import errors
+from microcosmos.base.home import Home, ServerInfo
+
+from .lock import HomeLock
+
+START_LIMIT = 60.0
+"""Seconds that a detached server may take until it is ready."""
+
+STOP_LIMIT = 60.0
+"""Seconds that a server may take to drain."""
+
+_POLL = 0.02
+
+
+class Session(Protocol):
+    """What these commands ask of the command line."""
+
+    @property
+    def home(self) -> Home: ...
+
+    @property
+    def profile(self) -> str: ...
+
+
+@click.command()
+@click.option("--api_address", metavar="host:port", help="The HTTP gateway [MICRO_API_ADDRESS].")
+@click.option("--proxy_address", metavar="host:port", help="The gRPC proxy [MICRO_PROXY_ADDRESS].")
+@click.option("--web_address", metavar="host:port", help="The dashboard [MICRO_WEB_ADDRESS].")
+@click.option("--nats_address", metavar="host:port", help="The engine [MICRO_NATS_ADDRESS].")
+@click.option("--gateways", type=int, help="How many gateway processes [MICRO_GATEWAYS].")
+@click.option("--profile", help="Which backends [MICRO_PROFILE].")
+@click.option(
+    "--durability",
+    type=click.Choice(["power", "process"]),
+    help="What an acknowledged event survives [MICRO_DURABILITY].",
+)
+@click.option("--detach", is_flag=True, help="Return once it is ready; it stays behind.")
+@click.pass_obj
+def server(session: Session, /, detach: bool, profile: str | None, **flags: Any) -> str | None:
+    """Run the server.
+
+    Port 0 takes a free one. Ctrl-C drains: what is being handled is finished, then it ends.
+    """
+    # Imported here: `micro stop` and a detached start do without it.
+    from .settings import load
+
+    chosen = {**flags, "home": str(session.home.path), "profile": profile or session.profile}
+    try:
+        settings = load(**chosen)
+        if detach:
+            return _detached(session.home, chosen)
+        from .main import run
+
+        asyncio.run(run(settings))
+    except errors.BadRequest as error:
+        raise click.UsageError(error.detail) from None
+    return None
+
+
+def _detached(home: Home, flags: dict[str, Any]) -> str:
+    """Start a server that outlives this command; return what it says once it is ready."""
+    log = _log(home)
+    start = log.stat().st_size
+    # --home is a global flag: it stands before the command.
+    words = [sys.executable, "-m", "microcosmos.cli", f"--home={flags['home']}", "server"]
+    given = {name: value for name, value in flags.items() if value and name != "home"}
+    words += [f"--{name}={value}" for name, value in given.items()]
+    with log.open("ab") as file:
+        child = subprocess.Popen(
+            words,
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=file,
+            start_new_session=True,
+        )
+    _wait_until(lambda: _ready(home, child) or child.poll() is not None, START_LIMIT)
+    said = _since(log, start)
+    if _ready(home, child):
+        return said
+    if child.poll() is None:
+        child.terminate()
+        raise errors.DeadlineExceeded("server", f"not ready in {START_LIMIT:g} s; see {log}")
+    failed = click.ClickException(_last(said) or f"the server ended at once; see {log}")
+    failed.exit_code = child.returncode
+    raise failed
+
+
+def _log(home: Home) -> Path:
+    try:
+        home.make()
+        log = home.logs / "server.log"
+        log.touch(mode=0o600)
+    except OSError as exc:
+        detail = f"{home.path} cannot be the MICRO_HOME: {exc.strerror or exc}"
+        raise click.ClickException(detail) from None
+    return log
+
+
+def _ready(home: Home, child: subprocess.Popen[bytes]) -> bool:
+    info = home.server_info()
+    return info is not None and info.pids["server"] == child.pid and child.poll() is None
+
+
+def _since(log: Path, start: int) -> str:
+    with log.open("rb") as file:
+        file.seek(start)
+        return file.read().decode("utf-8", "replace").rstrip()
+
+
+def _last(said: str) -> str:
+    lines = [line for line in said.splitlines() if line.strip()]
+    return lines[-1].removeprefix("micro: ") if lines else ""
+
+
+@click.command()
+@click.pass_obj
+def stop(session: Session) -> None:
+    """Stop the server.
+
+    It finishes what it is handling first. Services come back when it is started again.
+    """
+    info = _running(session.home)
+    if info is None:
+        raise errors.Unavailable("server", "no server is running for this MICRO_HOME")
+    pid = info.pids["server"]
+    try:
+        os.kill(pid, signal.SIGTERM)
+    except ProcessLookupError:
+        return
+    except PermissionError:
+        raise errors.Forbidden("server", f"PID {pid} belongs to another user") from None
+    if not _wait_until(lambda: _gone(session.home), STOP_LIMIT):
+        detail = f"the server (PID {pid}) has not ended within {STOP_LIMIT:g} s"
+        raise errors.DeadlineExceeded("server", detail)
+
+
+@click.command()
+@click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+@click.pass_obj
+def reset(session: Session, yes: bool) -> None:
+    """Remove the server's state.
+
+    Everything deployed, stored and logged in this MICRO_HOME is lost; config.json stays.
+    """
+    home = session.home
+    found = [path for path in (home.server, home.lanes, home.path / "tokens") if path.exists()]
+    # While the lock is held no server runs, and none can start.
+    with HomeLock(home) if home.server.is_dir() else contextlib.nullcontext():
+        if found and not yes:
+            names = ", ".join(map(str, found))
+            click.confirm(f"Remove {names}?", abort=True, err=True)
+        for path in found:
+            _remove(path)
+
+
+def _remove(path: Path) -> None:
+    try:
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+    except OSError as exc:
+        raise click.ClickException(f"{path} cannot be removed: {exc.strerror}") from None
+
+
+class Connection(msgspec.Struct):
+    """How a program reaches the engine."""
+
+    url: str
+    credentials: str
+    command: str
+
+    def readable(self) -> str:
+        """A fact a line; the last one is to be pasted."""
+        return f"url          {self.url}\ncredentials  {self.credentials}\n{self.command}"
+
+
+@click.command()
+@click.pass_obj
+def nats(session: Session) -> Connection:
+    """Show how the official nats tool connects."""
+    info = session.home.server_info()
+    address = info.addresses.get("nats") if info else None
+    if info is None:
+        detail = "no server is running for this MICRO_HOME; start one with `micro server`"
+        raise errors.Unavailable("server", detail)
+    if not address:
+        raise errors.Unavailable("server", "this server has no engine: its profile is in memory")
+    url = address if "://" in address else f"nats://{address}"
+    own = session.home.server / "keys" / "admin.creds"
+    creds = os.environ.get("MICRO_NATS_CREDS") or str(own)
+    words = ["nats", "context", "add", "micro", "--server", url, "--creds", creds, "--select"]
+    return Connection(url, creds, shlex.join(words))
+
+
+def _running(home: Home) -> ServerInfo | None:
+    """The server of a home; a file that one left behind, whose PID is another's now, is none."""
+    info = home.server_info()
+    return None if info is None or _gone(home) else info
+
+
+def _gone(home: Home) -> bool:
+    if not (home.server / "lock").exists():
+        return True
+    try:
+        with HomeLock(home):
+            return True
+    except errors.Conflict:
+        return False
+
+
+def _wait_until(condition: Callable[[], bool], limit: float) -> bool:
+    deadline = time.monotonic() + limit
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(_POLL)
+    return True
