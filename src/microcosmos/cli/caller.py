@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -14,12 +14,38 @@ from microcosmos.base.home import Home, ServerInfo
 from microcosmos.registry import Endpoint, Service, this_host
 from microcosmos.registry.interface import HOST, LANE, Found
 from microcosmos.rpc import blocking
-from microcosmos.rpc.interface import DEFAULT_TIMEOUT, MAX_BODY, Call, Unreachable
+from microcosmos.rpc.interface import DEFAULT_TIMEOUT, Call, Unreachable, check_size
 
 from .environments import Environment
 from .exits import UnknownEndpoint
 
+
+class _Named(msgspec.Struct):
+    name: str
+
+
+class _Names(msgspec.Struct):
+    services: list[_Named]
+
+
 _found = msgspec.json.Decoder(Found, strict=False)
+# Of a long list only the names are looked at.
+_names = msgspec.json.Decoder(_Names)
+_LONGEST = 86400.0
+
+
+class _Places(NamedTuple):
+    """Where a service answers.
+
+    Attributes:
+        lanes: sockets of this host.
+        elsewhere: whether it also answers where only NATS goes.
+        replicas: whether these are its replicas, not the core.
+    """
+
+    lanes: list[str]
+    elsewhere: bool = False
+    replicas: bool = True
 
 
 class Caller:
@@ -35,7 +61,13 @@ class Caller:
         self._home = home
         self._environment = environment
         self._namespace = namespace
-        self.trace = ""
+        self._trace = context.new_trace()
+        self._sent = False
+
+    @property
+    def trace(self) -> str:
+        """The id that the calls share; empty before the first one is sent."""
+        return self._trace if self._sent else ""
 
     def core(
         self,
@@ -52,7 +84,7 @@ class Caller:
             errors.Error: what came of it; `Unavailable` when no server runs.
         """
         call = self._call(service, endpoint, codec.encode(request or {}), {}, timeout)
-        return self._send(call, [str(self._home.core_lane)], retry=retry)
+        return self._send(call, _Places([str(self._home.core_lane)], replicas=False), retry=retry)
 
     def describe(self, service: str) -> list[Service]:
         """Every version of a service, with its nodes and endpoints.
@@ -60,8 +92,22 @@ class Caller:
         Raises:
             errors.NotFound: it is not registered.
         """
-        request = {"service": service, "options": {"domain": self._namespace}}
-        return _found.decode(self.core("registry", "Registry.GetService", request)).services
+        # Core services stand in one namespace and are seen from all.
+        for domain in dict.fromkeys((self._namespace, context.DEFAULT_NAMESPACE)):
+            request = {"service": service, "options": {"domain": domain}}
+            try:
+                answer = self.core("registry", "Registry.GetService", request)
+            except errors.NotFound:
+                continue
+            return _found.decode(answer).services
+        detail = f"service {service} not found; `micro services` lists them"
+        raise errors.NotFound(service, detail)
+
+    def names(self) -> list[str]:
+        """The names of the registered services, sorted."""
+        request = {"options": {"domain": self._namespace}}
+        answer = self.core("registry", "Registry.ListServices", request)
+        return sorted({service.name for service in _names.decode(answer).services})
 
     def call(
         self,
@@ -92,7 +138,7 @@ class Caller:
         if not serving:
             raise unknown_endpoint(service, endpoint, endpoints(versions))
         call = self._call(service, endpoint, body, metadata or {}, timeout)
-        return self._send(call, list(_lanes(serving)))
+        return self._send(call, _places(serving))
 
     def _call(
         self,
@@ -102,40 +148,39 @@ class Caller:
         metadata: Mapping[str, str],
         timeout: float,
     ) -> Call:
-        if len(body) > MAX_BODY:
-            detail = f"the request has {len(body)} bytes; the limit of one call is {MAX_BODY}"
-            raise errors.TooLarge(service, detail)
-        self.trace = self.trace or context.new_trace()
-        sent = {context.title(name): value for name, value in metadata.items()}
-        sent.setdefault(context.TRACE, self.trace)
+        sent = dict(context.sendable(name, value) for name, value in metadata.items())
+        sent.setdefault(context.TRACE, self._trace)
         sent.setdefault(context.NAMESPACE, self._namespace)
-        return Call(service, endpoint, body, sent, timeout)
+        call = Call(service, endpoint, body, sent, min(timeout, _LONGEST))
+        check_size(call)
+        return call
 
-    def _send(self, call: Call, lanes: list[str], *, retry: bool = True) -> bytes:
+    def _send(self, call: Call, places: _Places, *, retry: bool = True) -> bytes:
         """Send a call, and once more within its time if it failed for a passing reason."""
         deadline = time.monotonic() + (call.timeout or DEFAULT_TIMEOUT)
         try:
-            return self._route(call, lanes)
+            return self._route(call, places)
         except errors.Error as error:
             call.timeout = deadline - time.monotonic()
             if not (retry and error.retryable) or call.timeout <= 0:
                 raise
-        return self._route(call, lanes)
+        return self._route(call, places)
 
-    def _route(self, call: Call, lanes: list[str]) -> bytes:
+    def _route(self, call: Call, places: _Places) -> bytes:
         if not self._environment.local:
+            self._sent = True
             return _through_proxy(self._environment.address, call)
         running = self._running()
-        for lane in random.sample(lanes, len(lanes)):
+        self._sent = True
+        for lane in random.sample(places.lanes, len(places.lanes)):
             try:
                 return blocking.call(lane, call)
             except Unreachable:
                 continue
-        if not lanes:
-            # It answers elsewhere, or is a foreign service that only NATS reaches.
+        if places.elsewhere and "proxy" in running.addresses:
             return _through_proxy(running.addresses["proxy"], call)
-        name = call.service
-        raise errors.Unavailable(name, f"no replica of {name} is alive; try again later")
+        whose = f"no replica of {call.service} is alive" if places.replicas else "the core is away"
+        raise errors.Unavailable(call.service, f"{whose}; try again later")
 
     def _running(self) -> ServerInfo:
         info = self._home.server_info()
@@ -158,12 +203,11 @@ def unknown_endpoint(service: str, endpoint: str, known: Iterable[str]) -> Unkno
     return UnknownEndpoint(service, f"{service} has no endpoint {endpoint}; it has: {names}")
 
 
-def _lanes(versions: Iterable[Service]) -> Iterator[str]:
+def _places(versions: Iterable[Service]) -> _Places:
     here = this_host()
-    for version in versions:
-        for node in version.nodes:
-            if LANE in node.metadata and node.metadata.get(HOST) == here:
-                yield node.metadata[LANE]
+    nodes = [node.metadata for version in versions for node in version.nodes]
+    lanes = [node[LANE] for node in nodes if LANE in node and node.get(HOST) == here]
+    return _Places(lanes, elsewhere=len(lanes) < len(nodes))
 
 
 def _through_proxy(address: str, call: Call) -> bytes:
@@ -171,6 +215,4 @@ def _through_proxy(address: str, call: Call) -> bytes:
     from microcosmos.proxy import client
 
     timeout = call.timeout or DEFAULT_TIMEOUT
-    return client.call(
-        address, call.service, call.endpoint, call.body, call.metadata, timeout
-    )
+    return client.call(address, call.service, call.endpoint, call.body, call.metadata, timeout)

@@ -8,7 +8,8 @@ import click
 
 _UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 _UNITS["d"] = 24 * _UNITS["h"]
-_PART = re.compile(r"(\d+(?:\.\d+)?)(ns|us|µs|ms|s|m|h|d)")
+_PART = re.compile(r"(\d+(?:\.\d+)?)(ns|us|µs|ms|s|m|h|d)", re.ASCII)
+_LONGEST_TEXT = 32
 
 
 def parse(text: str, where: str) -> float:
@@ -17,11 +18,10 @@ def parse(text: str, where: str) -> float:
     Raises:
         click.UsageError: it is no duration; the text names ``where``.
     """
-    text = text.strip()
-    parts = _PART.findall(text)
-    if parts and "".join(number + unit for number, unit in parts) == text:
-        return sum(float(number) * _UNITS[unit] for number, unit in parts)
-    if re.fullmatch(r"\d+(\.\d+)?", text):
+    found = _PART.findall(text if len(text) <= _LONGEST_TEXT else "")
+    if found and "".join(number + unit for number, unit in found) == text:
+        return sum(float(number) * _UNITS[unit] for number, unit in found)
+    if text.isascii() and text.isdecimal() and len(text) <= _LONGEST_TEXT:
         return float(text)
     raise click.UsageError(f"{where}: {text[:40]!r} is no duration; write it like 5s or 1m30s")
 

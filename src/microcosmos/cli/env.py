@@ -15,7 +15,7 @@ from .session import Session
 class _Listing(list[Environment]):
     """The environments as Micro lists them: a star at the selected one, no headings."""
 
-    def text(self) -> str:
+    def readable(self) -> str:
         return "\n".join(self._lines())
 
     def _lines(self) -> Iterator[str]:

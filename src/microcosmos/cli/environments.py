@@ -129,16 +129,17 @@ class Environments:
 
 
 def check_address(address: str) -> None:
-    """Refuse what is not ``host`` or ``host:port``.
+    """Refuse what is not ``host`` or ``host:port``, with a scheme before it or without.
 
     Raises:
         click.UsageError: it is neither.
     """
-    host, port = address, "443"
-    if bracketed := re.fullmatch(r"\[([^\]]*)\](?::(.*))?", address):
+    rest = re.sub(r"^https?://", "", address)
+    host, port = rest, "443"
+    if bracketed := re.fullmatch(r"\[([^\]]*)\](?::(.*))?", rest):
         host, port = bracketed[1], bracketed[2] or "443"
-    elif address.count(":") == 1:
-        host, _, port = address.partition(":")
+    elif rest.count(":") == 1:
+        host, _, port = rest.partition(":")
     good_port = port.isdecimal() and port.isascii() and 0 < int(port) < 65536
     if not good_port or not (_HOST.fullmatch(host) or (bracketed and _is_ip(host))):
         raise click.UsageError(f"{address[:80]!r} is no address; write it like example.com:8081")

@@ -8,6 +8,7 @@ import click
 
 from microcosmos.base import errors
 
+from . import help
 from .render import one_line
 
 OK = 0
@@ -73,10 +74,14 @@ def line_of(exc: BaseException, trace: str = "") -> str:
 
 
 def _usage(exc: click.UsageError) -> str:
+    if isinstance(exc, click.exceptions.NoArgsIsHelpError):
+        return help.of_command(exc.ctx)
     text = one_line(exc.format_message())
     text = (text[:1].lower() + text[1:]).rstrip(".")
-    where = f"; see {exc.ctx.command_path} --help" if exc.ctx else ""
-    return f"micro: {text}{where}"
+    # Texts of our own say what to do; click's subclasses only what was wrong.
+    if exc.ctx is None or type(exc) is click.UsageError:
+        return f"micro: {text}"
+    return f"micro: {text}; see {exc.ctx.command_path} --help"
 
 
 def report(exc: Exception, trace: str = "") -> int:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import inspect
+from collections.abc import Callable, Iterable, Sequence
 
 import click
 
@@ -43,7 +44,7 @@ def page(
 def of_command(ctx: click.Context, *, version: str = "", commands: Sequence[Row] = ()) -> str:
     """The help page of a built-in command."""
     command = ctx.command
-    about, _, more = (command.help or "").partition("\n\n")
+    about, _, more = inspect.cleandoc(command.help or "").partition("\n\n")
     name = f"{ctx.command_path} - {_sentence(about)}" if about else ctx.command_path
     if isinstance(command, click.Group) and not commands:
         commands = [(word, below.short_help or "") for word, below in command.commands.items()]
@@ -82,12 +83,12 @@ def _type(option: click.Option) -> str:
     return f"[]{kind}" if option.multiple else kind
 
 
-def option() -> click.Option:
+def option(page: Callable[[click.Context], str] = of_command) -> click.Option:
     """The flag that prints the help page of the command it is added to."""
 
     def show(ctx: click.Context, _: click.Parameter, asked: bool) -> None:
         if asked and not ctx.resilient_parsing:
-            click.echo(of_command(ctx))
+            click.echo(page(ctx))
             ctx.exit()
 
     return click.Option(

@@ -22,7 +22,7 @@ def lines(value: Any, output: str = "table") -> Iterator[str]:
     """The lines to print for what a command returned.
 
     Bytes are an answer's JSON and stay JSON; an iterator is printed as it goes; a list of structs
-    is a table under the names of their fields; a value with a method ``text`` knows by itself
+    is a table under the names of their fields; a value with a method ``readable`` knows by itself
     how it reads. With ``output`` json everything is JSON.
     """
     if isinstance(value, bytes):
@@ -39,8 +39,8 @@ def lines(value: Any, output: str = "table") -> Iterator[str]:
 def _readable(value: Any) -> Iterator[str]:
     if isinstance(value, str):
         yield value
-    elif hasattr(value, "text"):
-        yield value.text()
+    elif hasattr(value, "readable"):
+        yield value.readable()
     elif isinstance(value, list | tuple):
         structs = value and isinstance(value[0], msgspec.Struct)
         yield from table(value) if structs else map(plain, value)
@@ -60,7 +60,7 @@ def plain(item: Any) -> str:
     """One line of a list or a stream."""
     if isinstance(item, str):
         return item
-    return item.text() if hasattr(item, "text") else codec.encode(item).decode()
+    return item.readable() if hasattr(item, "readable") else codec.encode(item).decode()
 
 
 def table(rows: Sequence[msgspec.Struct], heading: bool = True) -> Iterator[str]:

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from microcosmos.base.home import Home
-from microcosmos.registry import Service
+from microcosmos.base.home import Home, ServerInfo
 
-from . import durations
-from .caller import Caller
+from . import durations, pairs
 from .environments import Environments
 from .settings import UserSettings
+
+if TYPE_CHECKING:
+    from microcosmos.registry import Service
+
+    from .caller import Caller
 
 DEFAULT_NAMESPACE = "micro"
 
@@ -59,13 +62,21 @@ class Session:
     @cached_property
     def caller(self) -> Caller:
         """Calls services of the selected environment."""
+        # Imported here: `micro env` or a help page calls nobody.
+        from .caller import Caller
+
         return Caller(self.home, self.environments.choose(self._environment), self.namespace)
+
+    @property
+    def server(self) -> ServerInfo | None:
+        """The running server of this home, when calls go there."""
+        here = self.environments.choose(self._environment).local
+        return self.home.server_info() if here else None
 
     @property
     def trace(self) -> str:
         """The trace of the calls made so far; empty before the first."""
-        caller = self.__dict__.get("caller")
-        return caller.trace if isinstance(caller, Caller) else ""
+        return self.caller.trace if "caller" in self.__dict__ else ""
 
     def core(self, service: str, endpoint: str, request: Any = None, **options: Any) -> bytes:
         """Call a core service; see `Caller.core`."""
@@ -90,6 +101,16 @@ class Session:
     def duration(self, text: str, where: str) -> float:
         """Seconds of ``5s`` or ``1m30s``; see `durations.parse`."""
         return durations.parse(text, where)
+
+    def pairs(self, flag: str, texts: Iterable[str]) -> dict[str, str]:
+        """Names and values of ``a=1`` given repeatedly; see `pairs.parse`."""
+        return pairs.parse(flag, texts)
+
+    def example(self, service: str) -> dict[str, str]:
+        """How to call a service that runs; see `examples.of`."""
+        from . import examples
+
+        return examples.of(service, self.caller, self.server)
 
     def progress(self, text: str) -> None:
         """Tell somebody who watches that something takes its time."""

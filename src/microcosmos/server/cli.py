@@ -100,9 +100,9 @@ def _detached(home: Home, flags: dict[str, Any]) -> str:
     if child.poll() is None:
         child.terminate()
         raise errors.DeadlineExceeded("server", f"not ready in {START_LIMIT:g} s; see {log}")
-    failed = click.ClickException(_last(said) or f"the server ended at once; see {log}")
-    failed.exit_code = child.returncode
-    raise failed
+    # Its own line says why, as if it had been started here.
+    click.echo(_last(said) or f"micro: the server ended at once; see {log}", err=True)
+    raise click.exceptions.Exit(child.returncode)
 
 
 def _log(home: Home) -> Path:
@@ -129,7 +129,7 @@ def _since(log: Path, start: int) -> str:
 
 def _last(said: str) -> str:
     lines = [line for line in said.splitlines() if line.strip()]
-    return lines[-1].removeprefix("micro: ") if lines else ""
+    return lines[-1] if lines else ""
 
 
 @click.command()

@@ -1,0 +1,190 @@
+"""A command line in this process, and a small platform for it to talk to."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from microcosmos.base import errors
+from microcosmos.base.home import Home, ServerInfo
+from microcosmos.cli.main import main
+from microcosmos.registry import this_host
+from microcosmos.registry.interface import HOST, LANE, Endpoint, Node, Service
+from microcosmos.registry.memory import MemoryRegistry
+from microcosmos.registry.service import RegistryService
+from microcosmos.rpc import Hosted, Server
+from microcosmos.rpc.handler import endpoint
+from microcosmos.rpc.lane import listen
+
+
+class Result(msgspec.Struct):
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+Micro = Callable[..., Result]
+
+
+@pytest.fixture
+def home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Home]:
+    """An empty MICRO_HOME, with a path short enough for sockets."""
+    for name in [name for name in os.environ if name.startswith("MICRO_")]:
+        monkeypatch.delenv(name)
+    folder = tempfile.mkdtemp(prefix="cli-", dir="/tmp")
+    monkeypatch.setenv("MICRO_HOME", folder)
+    yield Home(folder)
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def micro(home: Home, capfd: pytest.CaptureFixture[str]) -> Micro:
+    """Run a command line in this process."""
+
+    def run(*words: str) -> Result:
+        capfd.readouterr()
+        code = main(words)
+        said = capfd.readouterr()
+        return Result(code, said.out, said.err)
+
+    return run
+
+
+class Address(msgspec.Struct, frozen=True, kw_only=True):
+    street: str = ""
+    zip_code: int = 0
+
+
+class Echo(msgspec.Struct):
+    """The request of `echo`."""
+
+    text: str = ""
+    count: int = 0
+    ratio: float = 0.0
+    loud: bool = False
+    tags: list[str] = []
+    numbers: list[int] = []
+    labels: dict[str, str] = {}
+    address: Address = Address()
+    address_street: str = ""
+
+
+class Greeting(msgspec.Struct):
+    msg: str
+
+
+async def call(name: str = "World") -> Greeting:
+    """Say hello."""
+    return Greeting(f"Hello {name}")
+
+
+async def echo(request: Echo) -> Echo:
+    """Give back what came."""
+    return request
+
+
+async def fail(code: int, detail: str = "it went wrong") -> None:
+    raise errors.of_code(code, "things.Fail", detail)
+
+
+async def seen_metadata() -> dict[str, str]:
+    from microcosmos.base import context
+
+    return dict(context.current().metadata)
+
+
+async def thing() -> str:
+    return "a thing"
+
+
+HELLOWORLD = Hosted("helloworld", [endpoint(call, "helloworld")])
+THINGS = Hosted(
+    "things",
+    [
+        endpoint(echo, "things"),
+        endpoint(fail, "things"),
+        endpoint(seen_metadata, "things"),
+        endpoint(thing, "things", name="Other.Thing"),
+    ],
+)
+
+
+class Platform:
+    """A registry and two services on a lane, in a thread of their own.
+
+    Attributes:
+        registry: that of the platform.
+        home: where it answers.
+    """
+
+    def __init__(self, home: Home) -> None:
+        self.home = home
+        self.registry = MemoryRegistry()
+        self._ready = threading.Event()
+        self._loop = asyncio.new_event_loop()
+        self._stop = asyncio.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+        assert self._ready.wait(10)
+
+    def stop(self) -> None:
+        self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join(10)
+        self._loop.close()
+
+    def _run(self) -> None:
+        self._loop.run_until_complete(self._serve())
+
+    async def _serve(self) -> None:
+        self.home.make()
+        server = Server()
+        hosted = [RegistryService(self.registry).hosted(), HELLOWORLD, THINGS]
+        for one in hosted:
+            server.add(one)
+            await self.registry.register(self.record(one))
+        async with listen(self.home.core_lane, server):
+            addresses = {"api": "127.0.0.1:8080", "proxy": "127.0.0.1:18081"}
+            addresses["nats"] = "127.0.0.1:4222"
+            info = ServerInfo("0.1.0", time.time(), {"server": os.getpid()}, addresses)
+            self.home.write_server_info(info)
+            self._ready.set()
+            await self._stop.wait()
+
+    def record(self, hosted: Hosted, lane: Path | None = None) -> Service:
+        """What the registry knows of a service."""
+        metadata = {LANE: str(lane or self.home.core_lane), HOST: this_host()}
+        return Service(
+            name=hosted.name,
+            endpoints=[
+                Endpoint(name=one.name, request=one.request, response=one.response)
+                for one in hosted.endpoints.values()
+            ],
+            nodes=[Node(id=f"{hosted.name}-1", metadata=metadata)],
+        )
+
+    def register(self, service: Service) -> None:
+        """Put one more service into the registry."""
+        registering = self.registry.register(service)
+        asyncio.run_coroutine_threadsafe(registering, self._loop).result(10)
+
+
+@pytest.fixture
+def platform(home: Home) -> Iterator[Platform]:
+    """A platform that runs on the MICRO_HOME."""
+    running = Platform(home)
+    running.start()
+    yield running
+    running.stop()
