@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 
+from microcosmos.base import errors
 from microcosmos.base.clock import SYSTEM, Clock
 from microcosmos.base.home import Home
 from microcosmos.base.tasks import background
@@ -19,7 +20,8 @@ from microcosmos.runtime.deployment import CreateRequest, Deployment, Options, U
 from microcosmos.runtime.processes import ProcessRuntime
 from microcosmos.runtime.settings import Settings
 from microcosmos.runtime.source import Source
-from microcosmos.store.interface import Store
+from microcosmos.store.backend import Scope
+from microcosmos.store.interface import Op, Store
 from microcosmos.store.memory import MemoryStore
 
 from .spawner import LocalSpawner, read
@@ -45,15 +47,29 @@ async def until(condition: Callable[[], object], what: str = "", seconds: float 
         await asyncio.sleep(0.01)
 
 
-class World:
-    """What outlives a core: processes, store and home; and the registry of the core of the moment."""
+class Disk(MemoryStore):
+    """A store that can be full."""
 
-    def __init__(self, folder: Path, spawner: LocalSpawner, store: Store, clock: Clock) -> None:
+    full = False
+
+    async def apply(self, scope: Scope, ops: Sequence[Op]) -> int:
+        if self.full:
+            raise errors.Unavailable("store", "no space left on the device")
+        return await super().apply(scope, ops)
+
+
+class World:
+    """What outlives a core (processes, store, home), and the registry of the present core."""
+
+    def __init__(
+        self, folder: Path, spawner: LocalSpawner, store: Store, disk: Disk, clock: Clock
+    ) -> None:
         self.folder = folder
         self.home = Home(folder / "home")
         self.home.make()
         self.spawner = spawner
         self.store = store
+        self.disk = disk
         self.clock = clock
         self.registry = MemoryRegistry()
         self.runtime: ProcessRuntime
@@ -133,7 +149,7 @@ class World:
 
     def alive(self, name: str) -> list[str]:
         """The processes of a service that are alive."""
-        found = [(parse_name(process), process) for process in self.spawner._living]
+        found = [(parse_name(process), process) for process in self.spawner.living()]
         return sorted(process for parsed, process in found if parsed and parsed[0] == name)
 
     def log(self, name: str, number: int | str = 0) -> str:
@@ -156,5 +172,6 @@ class World:
 
 @contextlib.asynccontextmanager
 async def world(folder: Path, clock: Clock = SYSTEM) -> AsyncIterator[World]:
-    async with MemoryStore() as store, LocalSpawner() as spawner:
-        yield World(folder, spawner, store, clock)
+    disk = Disk()
+    async with disk as store, LocalSpawner() as spawner:
+        yield World(folder, spawner, store, disk, clock)

@@ -80,6 +80,9 @@ class LocalSpawner:
                 await self._changed.wait_for(lambda: len(self._exits) > after)
         return self._exits[after:]
 
+    def living(self) -> list[str]:
+        return sorted(self._living)
+
     def names(self, role: str = "") -> list[str]:
         """The names of all processes ever started, of one role (0, 1, build, fetch) or of all."""
         return [s.name for s in self.started if not role or s.name.split("-")[-2] == role]

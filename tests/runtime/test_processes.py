@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from microcosmos.runtime.logs import LogsRequest
 from microcosmos.runtime.settings import Settings
 from microcosmos.runtime.source import Source
 
-from .platform import SERVE, until, world
+from .platform import SERVE, World, until, world
 
 CRASH = "print('about to fail', flush=True)\nraise ValueError('no such luck')\n"
 
@@ -60,7 +61,7 @@ async def test_a_taken_name_is_refused_and_force_replaces(tmp_path: Path) -> Non
             await here.run(here.write("one", version="b"))
         await here.run(here.write("one", version="b"), force=True)
         assert "version b" in here.log("one")
-        assert len(here.alive("one")) == 1
+        await until(lambda: len(here.alive("one")) == 1, "the old one to drain")
 
 
 async def test_reserved_names_and_bad_options_are_refused(tmp_path: Path) -> None:
@@ -94,8 +95,7 @@ async def test_a_crash_restarts_and_shows_its_last_line(tmp_path: Path) -> None:
         assert node == first
         await here.spawner.signal(first, signal.SIGKILL)
         record = await here.status("fragile", lambda it: it.status == "error")
-        # It wrote nothing but its own lines: the last of them is the cause we know.
-        assert record.error.startswith("ready fragile-")
+        assert record.error.startswith("killed by SIGKILL; its last line: ready fragile-")
         with pytest.raises(errors.NotFound):
             await here.registry.get_service("fragile")
         record = await here.status("fragile", lambda it: it.status == "running")
@@ -133,7 +133,9 @@ async def test_a_program_that_never_answers_is_ended(tmp_path: Path) -> None:
         assert here.alive("silent") == []
 
 
-async def test_a_foreign_program_is_ready_when_a_node_of_the_service_appears(tmp_path: Path) -> None:
+async def test_a_foreign_program_is_ready_when_a_node_of_the_service_appears(
+    tmp_path: Path,
+) -> None:
     options = Options(command=f"{sys.executable} -c", args=["import time; time.sleep(60)"])
     async with world(tmp_path) as here, here.core() as runtime:
         old = Service(name="foreign", nodes=[Node(id="somebody else")])
@@ -174,14 +176,18 @@ async def test_backoff_doubles_up_to_its_limit_and_never_gives_up(tmp_path: Path
         await here.run(here.write("hopeless", {"main.py": CRASH}))
         for attempt, delay in enumerate([1, 2, 4, 8, 16, 30, 30], 1):
             wait = float(delay)
-            await until(lambda: sleeping(clock, wait), f"the wait of {delay} s")
+            await until(partial(sleeping, clock, wait), f"the wait of {delay} s")
             (record,) = await runtime.read("hopeless")
             assert (record.status, record.error) == ("error", "ValueError: no such luck")
             await clock.advance(delay - 0.5)
             tried = len(here.spawner.names("0"))
             assert tried == attempt
             await clock.advance(0.5)
-            await until(lambda: here.spawner.names("0")[tried:], "the next attempt")
+            await until(partial(more, here, tried), "the next attempt")
+
+
+def more(here: World, tried: int) -> bool:
+    return len(here.spawner.names("0")) > tried
 
 
 def sleeping(clock: object, delay: float) -> bool:
@@ -198,7 +204,8 @@ async def test_a_rolling_update_starts_the_new_before_it_drains_the_old(tmp_path
         record = await here.update("rolled", here.write("rolled", version="b"))
         assert (record.status, record.error) == ("running", "")
         assert len(record.history) == 2
-        assert here.alive("rolled") != [old]
+        await until(lambda: old not in here.alive("rolled"), "the old one to drain")
+        assert len(here.alive("rolled")) == 1
         lines = here.log("rolled").splitlines()
         assert [line.split()[0] for line in lines] == [
             "version",
@@ -216,9 +223,7 @@ async def test_a_failed_update_leaves_the_old_running_and_says_so(tmp_path: Path
         alive = here.alive("steady")
         record = await here.update("steady", here.write("steady", {"main.py": CRASH}))
         assert record.status == "running"
-        assert record.error == (
-            "update failed, the version before stays: ValueError: no such luck"
-        )
+        assert record.error == ("update failed, the version before stays: ValueError: no such luck")
         assert record.output[-1] == "ValueError: no such luck"
         assert record.hash == first.hash
         assert here.alive("steady") == alive
@@ -370,3 +375,39 @@ async def test_a_bundled_example_runs(tmp_path: Path) -> None:
         assert "there is no example there-is-none; there are: " in record.error
         assert "helloworld" in record.error
         assert str(missing) == "examples/there-is-none"
+
+
+async def test_watching_closely_never_leaves_the_record_behind(tmp_path: Path) -> None:
+    """Updates that come while the one before still drains: each is what serves, and on record."""
+    slow_to_end = SERVE.replace("sys.exit(0)", "time.sleep(0.5); sys.exit(0)")
+    async with world(tmp_path) as here:
+        async with here.core():
+            for version in range(4):
+                text = slow_to_end.replace("VERSION", str(version))
+                folder = here.write("watched", {"main.py": text})
+                record = await (here.update("watched", folder) if version else here.run(folder))
+                assert (record.status, record.error) == ("running", "")
+                assert len(record.history) == version + 1
+            (alive,) = [it for it in here.alive("watched") if record.generation in it]
+        async with here.core():
+            await here.status("watched", lambda it: it.ready == 1)
+            assert alive in here.alive("watched")
+            await until(lambda: here.alive("watched") == [alive], "the others to end")
+            assert here.log("watched").splitlines().count("version 3") == 1
+
+
+async def test_a_full_disk_refuses_and_keeps_what_runs(tmp_path: Path) -> None:
+    async with world(tmp_path) as here, here.core() as runtime:
+        await here.run(here.write("kept"))
+        alive = here.alive("kept")
+        here.disk.full = True
+        with pytest.raises(errors.Unavailable):
+            await here.update("kept", here.write("kept", version="b"))
+        with pytest.raises(errors.Unavailable):
+            await here.run(here.write("new"))
+        assert [it.name for it in await runtime.read()] == ["kept"]
+        here.disk.full = False
+        record = await here.status("kept", lambda it: it.status == "running")
+        assert here.alive("kept") == alive
+        record = await here.update("kept", here.write("kept", version="c"))
+        assert (record.status, record.error) == ("running", "")

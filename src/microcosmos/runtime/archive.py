@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import gzip
-import io
 import os
 import tarfile
 import zlib
 from pathlib import Path
-from typing import IO, BinaryIO, Self, override
+from typing import IO, BinaryIO, Self, cast
 
 import msgspec
 
@@ -77,13 +76,15 @@ def unpack(archive: BinaryIO, into: Path) -> list[folders.Entry]:
         errors.Unavailable: no space left.
     """
     try:
-        with (
-            gzip.GzipFile(fileobj=archive, mode="rb") as zipped,
-            tarfile.open(
-                fileobj=_Bounded(zipped), mode="r|", tarinfo=_Member, errors="strict"
-            ) as tar,
-        ):
-            links = _files(tar, into)
+        with gzip.GzipFile(fileobj=archive, mode="rb") as zipped:
+            stream = _Bounded(zipped)
+            with tarfile.open(
+                fileobj=cast("IO[bytes]", stream), mode="r|", tarinfo=_Member, errors="strict"
+            ) as tar:
+                links = _files(tar, into)
+            # To the end, where gzip's checksum stands.
+            while stream.read(_CHUNK):
+                pass
         _links(links, into)
     except (tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError, ValueError) as exc:
         raise errors.BadRequest(_ID, f"the archive is damaged: {exc}") from None
@@ -92,15 +93,13 @@ def unpack(archive: BinaryIO, into: Path) -> list[folders.Entry]:
     return folders.entries(into, honour_ignore=False)
 
 
-class _Bounded(io.RawIOBase):
+class _Bounded:
     """A decompressed stream that ends in an error when it is longer than a source may be."""
 
-    def __init__(self, file: IO[bytes]) -> None:
-        super().__init__()
+    def __init__(self, file: gzip.GzipFile) -> None:
         self._file = file
         self._left = _MAX_UNPACKED
 
-    @override
     def read(self, size: int = -1) -> bytes:
         data = self._file.read(_CHUNK if size < 0 else size)
         self._left -= len(data)
@@ -113,7 +112,6 @@ class _Member(tarfile.TarInfo):
     """A header that is refused before its own size makes tarfile read it into memory."""
 
     @classmethod
-    @override
     def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
         member = super().frombuf(buf, encoding, errors)
         if not member.isreg() and not member.isdir() and member.size > _MAX_HEADER:

@@ -26,9 +26,10 @@ from .interface import ProcessSpec
 from .logs import last_lines
 
 NO_ENVIRONMENT = "n/a"
-"""What the BUILD column shows for a service without requirements: it runs on the platform's Python."""
+"""What the BUILD column shows for a service that runs on the platform's own Python."""
 
 _READY = ".ready"
+_CROSS = "\N{MULTIPLICATION SIGN}"
 # Requirements that mean files of the source itself, so that its content belongs to the key.
 _LOCAL = re.compile(
     r"(?m)(^|[\s=@])(\.{0,2}/|\.\s*$|file:)|^\s*(-e|--editable|-f|--find-links)\b|\.whl\s*$"
@@ -105,13 +106,17 @@ class Builds:
         log.write_bytes(b"")
         await asyncio.to_thread(shutil.rmtree, place, ignore_errors=True)
         place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        try:
+            uv = find_uv_bin()
+        except FileNotFoundError:
+            raise Failure("the program uv is not installed beside the platform") from None
         make = ["venv", "--quiet", "--no-project", "--python", sys.executable, str(place)]
         fill = ["pip", "install", "--no-progress", "--compile-bytecode"]
         fill += ["--python", str(place / "bin" / "python"), "-r", file.name]
         for words in (make, fill):
             spec = ProcessSpec(
                 name=process_name(name, generation, "build", secrets.token_hex(3)),
-                argv=[find_uv_bin(), *words],
+                argv=[uv, *words],
                 env=environment.tools(),
                 cwd=str(file.parent),
                 log=str(log),
@@ -210,6 +215,8 @@ def _program(word: str, folder: Path, path: str) -> str:
 
 
 def _cause(output: list[str]) -> str:
-    """The line of uv's output that says what is wrong: it begins with an x or `error:`."""
-    marked = [line.strip(" ×") for line in output if line.lstrip().startswith(("×", "error:"))]
+    """The line of uv's output that says what is wrong: it begins with a cross or `error:`."""
+    marked = [
+        line.strip(f" {_CROSS}") for line in output if line.lstrip().startswith((_CROSS, "error:"))
+    ]
     return (marked or output or [""])[-1].removeprefix("error: ")

@@ -1,11 +1,13 @@
-"""Sources on the server: unpacked, fetched or copied into ``sources/NAME/HASH``, never changed after."""
+"""Sources on the server: unpacked, fetched or copied into ``sources/NAME/HASH``, then unchanged."""
 
 from __future__ import annotations
 
 import asyncio
+import os
 import secrets
 import shutil
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +24,8 @@ from .failure import Failure
 from .interface import ProcessSpec
 from .logs import last_lines
 from .source import Source, examples_folder
+
+_FRESH = 600.0
 
 
 class Checkout(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,13 +77,15 @@ class Checkouts:
             raise Failure(exc.detail) from None
 
     def keep_only(self, name: str, hashes: set[str]) -> None:
-        """Remove a service's other sources; all of them when there is none to keep."""
+        """Remove a service's other sources, but none that has only just come and waits its turn."""
         here = self._folder / name
         for old in here.iterdir() if here.is_dir() else ():
-            if old.name not in hashes:
+            if old.name not in hashes and time.time() - old.stat().st_mtime > _FRESH:
                 shutil.rmtree(old, ignore_errors=True)
-        if not hashes:
-            shutil.rmtree(here, ignore_errors=True)
+
+    def forget(self, name: str) -> None:
+        """Remove every source of a service."""
+        shutil.rmtree(self._folder / name, ignore_errors=True)
 
     def sweep(self) -> None:
         """Remove what an earlier core left half done."""
@@ -145,6 +151,7 @@ class Checkouts:
         if not place.exists():
             place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             tree.rename(place)
+        os.utime(place)
         return hash
 
     @contextmanager

@@ -7,7 +7,7 @@ import logging
 import re
 import signal
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from microcosmos.base import errors
 from microcosmos.base.clock import Clock
@@ -16,7 +16,9 @@ from .interface import Exit, ProcessSpec, Spawner
 
 logger = logging.getLogger(__name__)
 
-_NAME = re.compile(r"(?P<service>.+)-(?P<generation>[0-9a-f]{8})-(?P<role>\d+|build|fetch)-[0-9a-f]{6}")
+_NAME = re.compile(
+    r"(?P<service>.+)-(?P<generation>[0-9a-f]{8})-(?P<role>\d+|build|fetch)-[0-9a-f]{6}"
+)
 
 
 def process_name(service: str, generation: str, role: str, token: str) -> str:
@@ -92,9 +94,9 @@ class Children:
         Raises:
             errors.DeadlineExceeded: it took too long.
         """
-        ended = await self.start(spec)
+        ended = self.watch(spec.name)
         try:
-            if await self.within(timeout, ended):
+            if await self.within(timeout, await self.start(spec)):
                 return ended.result()
         finally:
             if not ended.done():
@@ -102,7 +104,7 @@ class Children:
         raise errors.DeadlineExceeded("runtime", f"took longer than {timeout:g} s")
 
     async def stop(self, name: str, grace: float) -> None:
-        """End a process: SIGTERM, then SIGKILL after ``grace`` seconds; one that is gone is no error."""
+        """End a process: SIGTERM, then SIGKILL after ``grace`` seconds; none need be there."""
         ended = self.watch(name)
         if name not in await self.running():
             self._exits.pop(name, None)
@@ -116,7 +118,7 @@ class Children:
         """Wait for an end, but not longer than ``seconds`` on the clock."""
         late = asyncio.ensure_future(self._clock.sleep(seconds))
         try:
-            await asyncio.wait([ended, late], return_when=asyncio.FIRST_COMPLETED)
+            await first(ended, late)
         finally:
             late.cancel()
         return ended.done()
@@ -130,7 +132,8 @@ class Children:
                     self._seen = max(self._seen, ended.sequence)
                     self._settle(ended)
                 missing = await self._missing(missing) if not exits else set()
-            except Exception:  # noqa: BLE001 - whatever happens, the exits must go on being read
+            except Exception:
+                # Whatever happens, the exits must go on being read.
                 logger.warning("the exits of processes could not be read", exc_info=True)
                 await asyncio.sleep(1)
 
@@ -138,7 +141,9 @@ class Children:
         """The awaited processes that are gone without a notice; those seen twice are settled."""
         gone = self._exits.keys() - (await self.running()).keys()
         for name in gone & before:
-            ended = Exit(name=name, pid=0, code=-signal.SIGKILL, time=self._clock.time(), sequence=0)
+            ended = Exit(
+                name=name, pid=0, code=-signal.SIGKILL, time=self._clock.time(), sequence=0
+            )
             self._settle(ended)
         return gone - before
 
@@ -146,6 +151,14 @@ class Children:
         future = self._exits.pop(ended.name, None)
         if future and not future.done():
             future.set_result(ended)
+
+
+async def first(
+    ended: asyncio.Future[Exit], late: asyncio.Future[None], timeout: float | None = None
+) -> None:
+    """Return as soon as a process has ended, or a time is over."""
+    both: list[asyncio.Future[Any]] = [ended, late]
+    await asyncio.wait(both, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
 
 
 def ending(exit: Exit) -> str:

@@ -1,4 +1,4 @@
-"""The records of the runtime: what is deployed, how it should run, how it fares, how it came to be."""
+"""The records of the runtime: what is deployed, how it should run, how it fares."""
 
 from __future__ import annotations
 
@@ -92,8 +92,11 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True):
         output: the last lines of what failed.
         ready: how many replicas answer.
         updated: when it was deployed, in seconds since the epoch.
+        author: who deployed it last.
+        message: why.
         revision: grows with every change of this record, for those who wait for one.
         history: the versions that went live, the newest last.
+        target: what it is about to become, so that a restarted core goes on with it.
     """
 
     name: str
@@ -114,6 +117,9 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True):
     updated: float = 0.0
     revision: int = 0
     history: list[Version] = []
+    author: str = ""
+    message: str = ""
+    target: Deployment | None = None
 
     @property
     def settled(self) -> bool:
@@ -129,7 +135,7 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True):
         """As others may see it: variables are often secrets, so only their names."""
         hidden = dict.fromkeys(self.options.env_vars, SECRET)
         options = msgspec.structs.replace(self.options, env_vars=hidden)
-        return msgspec.structs.replace(self, options=options)
+        return msgspec.structs.replace(self, options=options, target=None)
 
 
 class CreateRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -1,4 +1,4 @@
-"""What of a folder is the program: `--command`, else what `pyproject.toml` says, else ``main.py``."""
+"""What of a folder is the program: `--command`, else what `pyproject.toml` says, or `main.py`."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from .deployment import Deployment
 
 Environment = Callable[[Deployment, str], Awaitable[dict[str, str]]]
-"""Gives a replica, by deployment and process name, what only the platform knows: NATS_URL and so on."""
+"""Gives a replica, by deployment and process name, what only the platform knows: NATS_URL …"""
 
 _BASE = ("HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "USER", "LOGNAME")
 _TOOLS = ("SSH_AUTH_SOCK", "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE")

@@ -50,7 +50,7 @@ def _with_git(git: str, url: str, ref: str, tree: Path) -> str:
     wanted = "FETCH_HEAD"
     if not fetched and _SHORT_COMMIT.fullmatch(ref):
         # Servers hand out commits by their whole name at most: look for it in the whole history.
-        print(f"{ref} is no branch or tag: looking for the commit", flush=True)
+        _say(f"{ref} is no branch or tag: looking for the commit")
         every = ("+refs/heads/*:refs/remotes/origin/*", "+refs/tags/*:refs/tags/*")
         fetched, wanted = run("fetch", "--quiet", "--", url, *every), ref
     if not fetched or not run("checkout", "--quiet", "--detach", wanted):
@@ -64,11 +64,13 @@ def _with_dulwich(url: str, ref: str, tree: Path) -> str:
     from dulwich.objects import Commit
     from dulwich.objectspec import parse_commit
 
-    print("no git program is here: fetching with dulwich", flush=True)
+    _say("no git program is here: fetching with dulwich")
     try:
         with porcelain.clone(url, tree, checkout=False, errstream=sys.stderr.buffer) as repository:
             commit = None
-            for name in (f"refs/remotes/origin/{ref}", f"refs/tags/{ref}", ref) if ref else ("HEAD",):
+            for name in (
+                (f"refs/remotes/origin/{ref}", f"refs/tags/{ref}", ref) if ref else ("HEAD",)
+            ):
                 try:
                     commit = parse_commit(repository, name.encode())
                     break
@@ -82,12 +84,18 @@ def _with_dulwich(url: str, ref: str, tree: Path) -> str:
         raise SystemExit(f"could not fetch {url}: {type(exc).__name__}: {exc}") from None
 
 
+def _say(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    # Git writes to the same log, without a buffer.
+    sys.stdout.flush()
+
+
 def main() -> None:
-    """Fetch ``URL REF`` (which may be empty) into ``FOLDER/tree``; the commit goes to ``FOLDER/commit``."""
+    """Fetch ``URL REF`` into ``FOLDER/tree`` and its commit into ``FOLDER/commit``."""
     url, ref, folder = sys.argv[1:]
     commit = fetch(url, ref, Path(folder, "tree"))
     Path(folder, "commit").write_text(commit)
-    print(f"fetched {commit}", flush=True)
+    _say(f"fetched {commit}")
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ class Ignore:
         self._specs: dict[str, GitIgnoreSpec | None] = {}
 
     def ignores(self, name: str) -> bool:
-        """Whether a path, ``a/b.py`` (or ``a/b/`` for a folder), or a folder above it is left out."""
+        """Whether a path (``a/b.py``, ``a/b/`` for a folder) or a folder above it is left out."""
         parts = name.rstrip("/").split("/")
         if not ALWAYS.isdisjoint(parts):
             return True
@@ -62,9 +62,12 @@ def _verdict(spec: GitIgnoreSpec, path: str) -> bool | None:
     A walk from above needs Git's own rule: each level by itself, the last match decides.
     """
     for pattern in reversed(spec.patterns):
-        if isinstance(pattern, RegexPattern) and pattern.include is not None:
-            if _means(pattern, path):
-                return pattern.include
+        if (
+            isinstance(pattern, RegexPattern)
+            and pattern.include is not None
+            and _means(pattern, path)
+        ):
+            return pattern.include
     return None
 
 

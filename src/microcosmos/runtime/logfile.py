@@ -1,4 +1,4 @@
-"""One log file that another process appends to: offsets that outlive its rotation, and time marks."""
+"""One log file that another process appends to: lasting offsets, rotation, time marks."""
 
 from __future__ import annotations
 

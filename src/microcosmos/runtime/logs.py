@@ -148,7 +148,9 @@ class Logs:
             if request.cursor:
                 start, data = file.after(offsets.get(slot, 0), _MAX_BYTES)
             else:
-                start, data = file.last(request.lines, file.offset_at(request.since), _MAX_BYTES)
+                # Who follows does not get an unfinished last line, so look for one more.
+                count = request.lines + (request.wait > 0)
+                start, data = file.last(count, file.offset_at(request.since), _MAX_BYTES)
             whole = _whole(data) if request.wait or request.cursor else data
             offsets[slot] = start + len(whole)
             lines += _lines(slot, file, start, whole)

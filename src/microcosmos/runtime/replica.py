@@ -1,4 +1,4 @@
-"""One replica: a process that is started, watched until it answers, and started again when it ends."""
+"""One replica: a process that is started, watched until it answers, started again when it ends."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Literal
 from microcosmos.base import errors
 from microcosmos.base.clock import Clock
 
-from .children import Children, ending, process_name
+from .children import Children, ending, first, process_name
 from .failure import Failure
 from .interface import Exit, ProcessSpec
 from .logs import last_lines, size_of
@@ -30,11 +30,13 @@ class Blueprint:
     Attributes:
         service: the service's name.
         generation: the deploy that they belong to.
+        log: gives the file that a replica of a number writes to.
         spec: gives the process of a name and a replica's number.
     """
 
     service: str
     generation: str
+    log: Callable[[int], Path]
     spec: Callable[[str, int], Awaitable[ProcessSpec]]
 
 
@@ -100,20 +102,31 @@ class Replica:
         )
         try:
             spec = await blueprint.spec(self.process, self.number)
-            self._log, self._log_start = Path(spec.log), size_of(Path(spec.log))
+            self._log = blueprint.log(self.number)
+            self._log_start = size_of(self._log)
             await around.presence.expect()
             self._ended = await around.children.start(spec)
         except errors.Error as exc:
             raise Failure(f"could not be started: {exc.detail}") from None
         await self._wait_until_it_answers(self._ended)
 
-    async def adopt(self, process: str) -> None:
-        """Take over a process that an earlier core started."""
+    async def adopt(self, process: str, *, trusted: bool) -> None:
+        """Take over a process that an earlier core started.
+
+        Args:
+            process: its name.
+            trusted: it answered then, so that being alive is enough: a busy one is slow, not gone.
+
+        Raises:
+            Failure: it ended, or did not answer in time.
+        """
         self.process = process
-        spec = await self._blueprint.spec(process, self.number)
-        self._log = Path(spec.log)
+        self._log = self._blueprint.log(self.number)
         self._ended = self._around.children.watch(process)
-        await self._wait_until_it_answers(self._ended)
+        if trusted:
+            self._up()
+        else:
+            await self._wait_until_it_answers(self._ended)
 
     def keep(self, failure: Failure | None = None) -> None:
         """From now on, start it again whenever it ends.
@@ -125,18 +138,17 @@ class Replica:
 
     async def stop(self) -> None:
         """End it: SIGTERM, and SIGKILL when it takes too long."""
-        self.leave()
-        if self._keeper:
-            await asyncio.wait([self._keeper])
+        await self.leave()
         if self.process:
             await self._around.children.stop(self.process, self._around.settings.drain)
             await self._around.presence.gone(self.process)
         self.state = "stopped"
 
-    def leave(self) -> None:
+    async def leave(self) -> None:
         """Stop watching; the process goes on."""
         if self._keeper:
             self._keeper.cancel()
+            await asyncio.wait([self._keeper])
 
     async def _wait_until_it_answers(self, ended: asyncio.Future[Exit]) -> None:
         around = self._around
@@ -144,7 +156,7 @@ class Replica:
         pause = 0.01
         try:
             while not await around.presence.answers(self.process):
-                await asyncio.wait([ended, late], timeout=pause, return_when="FIRST_COMPLETED")
+                await first(ended, late, pause)
                 if ended.done():
                     raise await self._crash(ended.result())
                 if late.done():
@@ -152,13 +164,20 @@ class Replica:
                 pause = min(pause * 1.5, 0.25)
         finally:
             late.cancel()
-        self._since = around.clock.monotonic()
+        self._up()
+
+    def _up(self) -> None:
+        self._since = self._around.clock.monotonic()
         self._become("running")
 
     async def _crash(self, ended: Exit) -> Failure:
         await self._around.presence.gone(self.process)
         output = last_lines(self._log, start=self._log_start)
-        return Failure(output[-1].strip() if output else ending(ended), output)
+        last = output[-1].strip() if output else ""
+        if ended.code > 0:
+            # It ended itself with an error: its last words are the cause.
+            return Failure(last or ending(ended), output)
+        return Failure(f"{ending(ended)}; its last line: {last}" if last else ending(ended), output)
 
     async def _never_ready(self) -> Failure:
         around = self._around
@@ -179,7 +198,8 @@ class Replica:
                 failure = await self._until_it_ends()
             except Failure as exc:
                 failure = exc
-            except Exception as exc:  # noqa: BLE001 - a replica is never given up
+            except Exception as exc:
+                # Whatever happens, a replica is never given up.
                 logger.warning("replica %s of %s", self.number, self.process, exc_info=True)
                 failure = Failure(f"could not be started: {exc}")
 

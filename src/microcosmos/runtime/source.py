@@ -75,7 +75,9 @@ class LocalDisk:
 
     def repository(self, path: str) -> bool:
         here = Path(path)
-        return (here / ".git").exists() or ((here / "HEAD").is_file() and (here / "objects").is_dir())
+        return (here / ".git").exists() or (
+            (here / "HEAD").is_file() and (here / "objects").is_dir()
+        )
 
 
 LOCAL_DISK = LocalDisk()
@@ -139,6 +141,8 @@ def check(source: Source) -> Source:
         _check_path(source.path)
     elif source.kind == "example":
         _check_path(source.location)
+    elif not source.location.isprintable() or len(source.location) > 4096:
+        raise errors.BadRequest(_ID, "the folder's path cannot be shown on one line")
     if source.ref and source.kind != "git":
         raise errors.BadRequest(_ID, f"only a Git repository has versions: leave @{source.ref} out")
     check_ref(source.ref)

@@ -133,7 +133,7 @@ class Uploads:
         for id in [id for id, touched in self._touched.items() if touched <= limit]:
             self.discard(id)
         for path in self._folder.iterdir() if self._folder.is_dir() else ():
-            if path.stem not in self._open:
+            if path.name.partition(".")[0] not in self._open:
                 path.unlink(missing_ok=True)
 
     def _known(self, id: str) -> Upload:

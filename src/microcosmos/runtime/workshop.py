@@ -1,0 +1,104 @@
+"""What deployments are made with: from a source to something that replicas can be started from."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from microcosmos.base.clock import Clock
+from microcosmos.base.home import Home
+from microcosmos.registry.interface import Registry
+
+from .build import Build, Builds
+from .checkout import Checkouts
+from .children import Children
+from .deployment import Deployment, Deployments
+from .environment import Environment
+from .failure import Failure
+from .interface import ProcessSpec
+from .logs import Logs
+from .replica import Blueprint
+from .settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Workshop:
+    """Everything that a deployment needs, shared by all of them."""
+
+    home: Home
+    records: Deployments
+    checkouts: Checkouts
+    builds: Builds
+    children: Children
+    registry: Registry
+    logs: Logs
+    environment: Environment
+    settings: Settings
+    clock: Clock
+
+    def has_source(self, deployment: Deployment) -> bool:
+        """Whether the deployment's source is in its place."""
+        place = self.checkouts.place(deployment.name, deployment.hash)
+        return bool(deployment.hash) and place.is_dir()
+
+    async def fetch(self, deployment: Deployment) -> Deployment:
+        """Bring the source, unless it is there; the answer has its hash.
+
+        Raises:
+            Failure: it cannot be had.
+        """
+        if self.has_source(deployment):
+            return deployment
+        name, source = deployment.name, deployment.source
+        if source.kind == "folder":
+            raise Failure(f"its source is gone; type micro update {source.location}")
+        found = await self.checkouts.fetch(name, source, deployment.generation)
+        return msgspec.structs.replace(deployment, hash=found.hash, commit=found.commit)
+
+    async def build(self, deployment: Deployment) -> Build:
+        """Make what the deployment's replicas start with.
+
+        Raises:
+            Failure: there is no entry, or the packages cannot be installed.
+        """
+        place = self.checkouts.place(deployment.name, deployment.hash)
+        return await self.builds.make(
+            deployment.name, deployment.generation, place, deployment.options
+        )
+
+    def blueprint(self, deployment: Deployment, build: Build) -> Blueprint:
+        """What the deployment's replicas are made from."""
+
+        def log(number: int) -> Path:
+            return self.logs.path(deployment.name, number)
+
+        async def spec(process: str, number: int) -> ProcessSpec:
+            return ProcessSpec(
+                name=process,
+                argv=build.argv,
+                env=await self._variables(deployment, build, process),
+                cwd=str(self.checkouts.place(deployment.name, deployment.hash)),
+                log=str(log(number)),
+            )
+
+        return Blueprint(deployment.name, deployment.generation, log, spec)
+
+    async def _variables(
+        self, deployment: Deployment, build: Build, process: str
+    ) -> dict[str, str]:
+        own = dict(deployment.options.env_vars)
+        if "PYTHONPATH" in own and "PYTHONPATH" in build.env:
+            own["PYTHONPATH"] += os.pathsep + build.env["PYTHONPATH"]
+        return {
+            **build.env,
+            **own,
+            **await self.environment(deployment, process),
+            "MICRO_HOME": str(self.home.path),
+            "MICRO_SERVICE_NAME": deployment.name,
+            "MICRO_SERVICE_VERSION": deployment.version,
+            "MICRO_NAMESPACE": deployment.namespace,
+            "MICRO_REPLICA": process,
+        }
