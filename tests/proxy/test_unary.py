@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 from google.protobuf import json_format, message_factory
+from grpc import aio
 
 from microcosmos.base.context import Context
 from microcosmos.rpc import MAX_BODY
@@ -77,10 +78,10 @@ async def test_services_may_have_dots_and_dashes_in_their_names(proxy, service):
         assert (await door.invoke("my_shop.MyShop", "Call", name="you")).msg == "Hello you"
 
 
-async def test_names_that_start_with_a_digit_are_written_with_a_dash_below(proxy, service):
+async def test_names_that_start_with_a_digit_are_written_with_a_letter_before(proxy, service):
     async with proxy(service("2nd", call)) as door:
         assert await door.call("/2nd.2nd/Call") == b'{"msg":"Hello World"}'
-        assert (await door.invoke("_2nd._2nd", "Call", name="you")).msg == "Hello you"
+        assert (await door.invoke("n2nd.n2nd", "Call", name="you")).msg == "Hello you"
 
 
 async def test_metadata_travels_without_what_is_grpcs_own(proxy, service):
@@ -168,14 +169,19 @@ async def test_closing_waits_for_calls_and_ends_streams_that_stand(proxy, servic
         await go.wait()
         return "done"
 
-    async with AsyncExitStack() as stack:
-        door = await stack.enter_async_context(proxy(service("slow", slow)))
-        channel = await stack.enter_async_context(aio.insecure_channel(door.address))
-        stack.push_async_exit(stack.pop_all())
-        answer = asyncio.ensure_future(channel.unary_unary("/slow.Slow/Slow")(b"{}"))
+    opened = proxy(service("slow", slow))
+    door = await opened.__aenter__()
+    async with aio.insecure_channel(door.address) as channel:
+        call = channel.unary_unary("/slow.Slow/Slow")(b"{}")
+        standing = channel.unary_stream("/grpc.health.v1.Health/Watch")(b"")
+        assert await standing.read() == b"\x08\x01"
         await started.wait()
+        closing = asyncio.create_task(opened.__aexit__(None, None, None))
+        assert await standing.read() is aio.EOF
+        assert not call.done()
         go.set()
-        assert await answer == b'"done"'
+        assert await call == b'"done"'
+    await closing
 
 
 async def test_messages_up_to_the_limit_pass_and_others_are_refused(proxy, service, code):

@@ -1,0 +1,110 @@
+"""A blocking call through the proxy of another machine, for command lines."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from typing import Any
+
+# gRPC reads it when it is imported; a command line has one line to say, and says it itself.
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+
+import grpc
+
+from microcosmos.base import errors
+from microcosmos.rpc import DEFAULT_TIMEOUT, MAX_BODY, Call
+from microcosmos.rpc.interface import late
+
+from . import status
+
+_NAME = re.compile(r"[0-9a-z_.-]+")
+# What gRPC itself says of a call that a proxy has taken, without an error of ours.
+_ITS_OWN = (grpc.StatusCode.CANCELLED, grpc.StatusCode.RESOURCE_EXHAUSTED)
+_NEVER_SENT = re.compile("failed to connect|errors resolving|DNS resolution|empty address list")
+_HOP = re.compile(r"^[A-Z_]+: (ipv[46]:\S+: )?")
+_OPTIONS = (
+    ("grpc.max_receive_message_length", MAX_BODY + 64 * 1024),
+    ("grpc.max_send_message_length", -1),
+    ("grpc.enable_retries", 0),
+)
+
+
+def call(
+    address: str,
+    service: str,
+    endpoint: str,
+    body_json: bytes = b"{}",
+    metadata: Mapping[str, str] | None = None,
+    timeout: float = DEFAULT_TIMEOUT,
+) -> bytes:
+    """Call an endpoint with a JSON body and return the JSON of its answer.
+
+    Args:
+        address: ``host:port``, or ``host`` alone for port 443 with TLS; ``https://`` before it
+            asks for TLS on any port.
+        service: whom.
+        endpoint: what of it, ``Handler.Method``.
+        body_json: the request.
+        metadata: what travels beside it.
+        timeout: seconds to wait.
+
+    Raises:
+        errors.BadRequest: metadata that gRPC cannot send.
+        errors.Unavailable: nobody answers at that address, or no proxy.
+        errors.ConnectionLost: the connection broke before the answer.
+        errors.DeadlineExceeded: no answer within ``timeout`` seconds.
+        errors.Error: what the service answered.
+    """
+    handler, _, method = endpoint.partition(".")
+    headers = [_header(name.lower(), value) for name, value in (metadata or {}).items()]
+    headers += [("timeout", str(int(timeout * 1e9))), ("x-content-type", "application/json")]
+    with _channel(address) as channel:
+        send: Any = channel.unary_unary(f"/{service}.{handler}/{method}")
+        try:
+            answer: bytes = send(body_json or b"{}", timeout=timeout, metadata=headers)
+        except grpc.RpcError as exc:
+            raise _error(exc, address, Call(service, endpoint, b"", {}, timeout)) from None
+    return answer
+
+
+def _header(name: str, value: str) -> tuple[str, str]:
+    """A header that gRPC can send: it has nothing but printable ASCII."""
+    if not _NAME.fullmatch(name) or name.endswith("-bin"):
+        raise errors.BadRequest("proxy", f"metadata {name[:40]!r}: gRPC has no such name")
+    if not (value.isascii() and value.isprintable()):
+        detail = f"metadata {name}: {value[:40]!r} is not printable ASCII, which is all gRPC sends"
+        raise errors.BadRequest("proxy", detail)
+    return name, value
+
+
+def target(address: str) -> tuple[str, bool]:
+    """``host:port`` of an address, and whether it is spoken to with TLS."""
+    scheme, mark, rest = address.rpartition("://")
+    host = rest.rstrip("/") if mark else address
+    if host.count(":") > 1 and not host.startswith("["):
+        host = f"[{host}]"
+    has_port = ":" in host.rpartition("]")[2]
+    secure = scheme == "https" or (not has_port and scheme != "http") or host.endswith(":443")
+    return (host if has_port else f"{host}:{443 if secure else 80}"), secure
+
+
+def _channel(address: str) -> grpc.Channel:
+    where, secure = target(address)
+    if secure:
+        return grpc.secure_channel(where, grpc.ssl_channel_credentials(), options=_OPTIONS)
+    return grpc.insecure_channel(where, options=_OPTIONS)
+
+
+def _error(exc: Any, address: str, call: Call) -> errors.Error:
+    details = dict(exc.trailing_metadata() or ()).get(status.DETAILS)
+    text = (exc.details() or "").partition("\n")[0]
+    if details is None and exc.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
+        return late(call)
+    if details is not None or exc.code() in _ITS_OWN:
+        return status.from_grpc(exc.code(), text, details, call.service)
+    if exc.code() is grpc.StatusCode.UNAVAILABLE and not _NEVER_SENT.match(text):
+        return errors.ConnectionLost("proxy", f"the connection to {address} broke: {text[:200]}")
+    # gRPC names every hop it tried; the last part is the cause.
+    reason = _HOP.sub("", text.rpartition("last error: ")[2])[:200]
+    return errors.Unavailable("proxy", f"{address} cannot be reached as a proxy: {reason}")
