@@ -13,9 +13,10 @@ JSON: Header = ("content-type", "application/json")
 COMPRESS_FROM = 1024
 """Answers of fewer bytes are not worth compressing."""
 
-_ALLOW_METHODS = "GET, POST, PUT, PATCH, DELETE, OPTIONS"
+_ALLOW_METHODS = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
+# Any header is metadata, so any may be sent; the star does not stand for Authorization.
 _ALLOW_HEADERS = (
-    "Accept, Authorization, Content-Type, Micro-Namespace, Micro-Timeout, Micro-Trace, "
+    "*, Accept, Authorization, Content-Type, Micro-Namespace, Micro-Timeout, Micro-Trace, "
     "X-Requested-With"
 )
 
@@ -33,17 +34,32 @@ def headers_of(request: dict[str, str]) -> list[Header]:
 def send(proto: Any, request: dict[str, str], body: bytes, status: int = 200) -> None:
     """Send a JSON answer, compressed where it helps and is accepted."""
     answer = headers_of(request)
-    if len(body) >= COMPRESS_FROM and "gzip" in request.get("accept-encoding", ""):
-        packer = zlib.compressobj(level=5, wbits=31)
-        body = packer.compress(body) + packer.flush()
-        answer += [("content-encoding", "gzip"), ("vary", "Accept-Encoding")]
+    if len(body) >= COMPRESS_FROM:
+        answer.append(("vary", "Accept-Encoding"))
+        if _accepts_gzip(request.get("accept-encoding", "")):
+            packer = zlib.compressobj(level=5, wbits=31)
+            body = packer.compress(body) + packer.flush()
+            answer.append(("content-encoding", "gzip"))
     proto.response_bytes(status, answer, body)
+
+
+def _accepts_gzip(accepted: str) -> bool:
+    """Whether ``gzip``, or anything, is accepted with a weight that is not 0."""
+    weights: dict[str, str] = {}
+    for part in accepted.lower().split(","):
+        name, _, weight = part.partition(";")
+        weights[name.strip()] = weight.partition("=")[2].strip()
+    weight = weights.get("gzip", weights.get("*", "0"))
+    return not weight or weight.strip("0.") != ""
 
 
 def send_error(
     proto: Any, request: dict[str, str], error: errors.Error, metadata: dict[str, str]
 ) -> None:
     """Send an error's JSON under its own code, with the trace that its logs have."""
+    if not 400 <= error.code <= 599:
+        # A handler made it up; the status line and the body say the same.
+        error = errors.InternalServerError(error.id, error.detail)
     answer = headers_of(request)
     if trace := metadata.get(context.TRACE):
         answer.append(("micro-trace", trace))
@@ -51,8 +67,9 @@ def send_error(
         answer.append(("retry-after", "1"))
     if error.code == 401:
         answer.append(("www-authenticate", "Bearer"))
-    status = error.code if 400 <= error.code <= 599 else 500
-    proto.response_bytes(status, answer, error.to_http())
+    if error.code == 405:
+        answer.append(("allow", _ALLOW_METHODS))
+    proto.response_bytes(error.code, answer, error.to_http())
 
 
 def send_preflight(proto: Any, request: dict[str, str]) -> None:

@@ -12,9 +12,11 @@ from typing import Any
 from microcosmos import __version__
 from microcosmos.base import codec, context, errors
 from microcosmos.registry import Table
-from microcosmos.rpc import DEFAULT_TIMEOUT, MAX_BODY, Call, Client
+from microcosmos.rpc import DEFAULT_TIMEOUT, Call, Client
 
 from . import answer, body
+from .patience import PATIENCE, Patience
+from .receive import discard, receive
 from .routes import Route, Routes
 
 log = logging.getLogger("microcosmos.gateway")
@@ -25,14 +27,16 @@ BODY_TIMEOUT = 30.0
 LONGEST_TIMEOUT = 300.0
 """The most seconds that a request may ask for with Micro-Timeout."""
 
-PATIENCE = 0.25
-"""Seconds after which a call that still runs is cancelled if its client has gone."""
-
 _BODILESS = frozenset({"GET", "HEAD"})
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"})
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m)?")
 _UNITS = {"ms": 0.001, "s": 1.0, None: 1.0, "m": 60.0}
 _TRACE = re.compile(r"[0-9a-f]{32}")
+_FAVICON = "/favicon.ico"
+
+# Names are remembered, so nobody may fill the memory with them; no header has a longer one.
+_LONGEST_NAME = 128
+_NAMES = 4096
 
 # Of the headers these describe the connection and the body, not the call.
 _UNSENT = frozenset(
@@ -45,6 +49,9 @@ _UNSENT = frozenset(
         "expect",
         "keep-alive",
         "micro-timeout",
+        "proxy-authenticate",
+        "proxy-authorization",
+        "proxy-connection",
         "te",
         "timeout",
         "trailer",
@@ -58,8 +65,10 @@ class _Titles(dict[str, str]):
     """Header names as metadata names; unsent ones are empty."""
 
     def __missing__(self, name: str) -> str:
+        if len(name) > _LONGEST_NAME:
+            return ""
         title = "" if name in _UNSENT else context.title(name)
-        if len(self) < 4096:
+        if len(self) < _NAMES:
             self[name] = title
         return title
 
@@ -70,16 +79,29 @@ class Gateway:
     Args:
         client: carries the calls.
         table: who is alive.
+        body_timeout: seconds that a client may take to send a body.
+        patience: seconds after which a call is cancelled if its client has gone.
+
+    Attributes:
         ready: False until the platform has been found; `/readyz` tells.
     """
 
-    def __init__(self, client: Client, table: Table) -> None:
+    def __init__(
+        self,
+        client: Client,
+        table: Table,
+        *,
+        body_timeout: float = BODY_TIMEOUT,
+        patience: float = PATIENCE,
+    ) -> None:
         self._client = client
-        self._routes = Routes(table)
+        self._body_timeout = body_timeout
+        self._patience = Patience(patience)
         self._titles = _Titles()
         self._prefix = f"{random.getrandbits(64):016x}"
         self._count = itertools.count(random.getrandbits(32))
         self._own = {"/": self._version, "/healthz": self._healthz, "/readyz": self._readyz}
+        self._routes = Routes(table, reserved=(*self._own, _FAVICON))
         self.ready = False
 
     async def __rsgi__(self, scope: Any, proto: Any) -> None:
@@ -97,10 +119,21 @@ class Gateway:
                 sent = await self._read(scope, proto, request, route)
             timeout = _timeout(request["micro-timeout"]) if "micro-timeout" in request else None
             call = Call(route.service, route.endpoint, sent, metadata, timeout or DEFAULT_TIMEOUT)
-            answer.send(proto, request, await self._client.send(call, retry=route.retry))
+            self._patience.begin(proto)
+            try:
+                reply = await self._client.send(call, retry=route.retry)
+            finally:
+                self._patience.end(proto)
+            answer.send(proto, request, reply)
         except errors.Error as error:
             if not self._answer_own(scope, proto, request):
                 answer.send_error(proto, request, error, metadata)
+            if scope.method not in _BODILESS and error.code != 408:
+                await discard(proto, request)
+        except asyncio.CancelledError:
+            # The client has gone, or the time to drain is over; this task ends here either way.
+            stopping = errors.Unavailable("gateway", "the gateway stopped before the answer came")
+            answer.send_error(proto, request, stopping, metadata)
         except Exception:
             log.exception("%s %s failed", scope.method, scope.path)
             failed = errors.InternalServerError("gateway", "the gateway failed; its log says why")
@@ -117,14 +150,7 @@ class Gateway:
     async def _read(self, scope: Any, proto: Any, request: dict[str, str], route: Route) -> bytes:
         if scope.method not in _METHODS:
             raise errors.MethodNotAllowed("gateway", f"the method {scope.method} has no meaning")
-        length = request.get("content-length", "")
-        if length.isdecimal() and int(length) > MAX_BODY:
-            raise _too_large()
-        try:
-            content = await asyncio.wait_for(_whole(proto), BODY_TIMEOUT)
-        except TimeoutError:
-            detail = f"the body did not arrive within {BODY_TIMEOUT:g} s"
-            raise errors.RequestTimeout("gateway", detail) from None
+        content = await receive(proto, request, self._body_timeout)
         kind = request.get("content-type", "")
         return body.from_body(route, scope.query_string, kind, content)
 
@@ -137,7 +163,7 @@ class Gateway:
             status, content = own()
             answer.send(proto, request, codec.encode(content), status)
             return True
-        if scope.path == "/favicon.ico":
+        if scope.path == _FAVICON:
             proto.response_empty(204, [])
             return True
         return False
@@ -150,22 +176,6 @@ class Gateway:
 
     def _readyz(self) -> tuple[int, dict[str, str]]:
         return (200, {"status": "ready"}) if self.ready else (503, {"status": "starting"})
-
-
-async def _whole(proto: Any) -> bytes:
-    """The body, refused as soon as it is over the limit."""
-    parts: list[bytes] = []
-    size = 0
-    async for part in proto:
-        size += len(part)
-        if size > MAX_BODY:
-            raise _too_large()
-        parts.append(part)
-    return parts[0] if len(parts) == 1 else b"".join(parts)
-
-
-def _too_large() -> errors.TooLarge:
-    return errors.TooLarge("gateway", f"the body is over the limit of {MAX_BODY} bytes")
 
 
 def _timeout(text: str) -> float:

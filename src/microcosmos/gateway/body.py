@@ -3,18 +3,32 @@
 from __future__ import annotations
 
 import base64
+import codecs
+import logging
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import unquote_plus
 
-import python_multipart
+import msgspec
+from python_multipart import FormParser
 from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import parse_options_header
 
 from microcosmos.base import codec, errors
+from microcosmos.rpc import MAX_BODY
 
 from .routes import Route
 
 _ID = "gateway"
+
+FORM_LIMIT = 1024 * 1024
+"""The most bytes of a form that is no multipart: reading one takes time."""
+
+FIELDS_LIMIT = 1000
+"""The most fields of a form."""
+
+# It tells the log of every damaged form; who sent it is told, and that is enough.
+logging.getLogger("python_multipart").setLevel(logging.CRITICAL)
 
 
 def pairs(text: str) -> Iterator[tuple[str, str]]:
@@ -49,6 +63,7 @@ def from_body(route: Route, query: str, content_type: str, body: bytes) -> bytes
     Raises:
         errors.BadRequest: the body is not what its content type says, or the type is unknown.
     """
+    body = body.removeprefix(codecs.BOM_UTF8)
     if not body.strip():
         return from_query(route, query)
     kind = content_type.partition(";")[0].strip().lower()
@@ -56,7 +71,7 @@ def from_body(route: Route, query: str, content_type: str, body: bytes) -> bytes
     if kind in ("", "application/json", "text/json") or kind.endswith("+json") or _braced(body):
         return _json(route, query, body) if query else body
     if kind == "application/x-www-form-urlencoded":
-        fields = route.form.read(pairs(_text(body)))
+        fields = route.form.read(pairs(_form(body)))
     elif kind == "multipart/form-data":
         fields = _multipart(route, content_type, body)
     else:
@@ -70,6 +85,15 @@ def _braced(body: bytes) -> bool:
     return body.lstrip()[:1] == b"{"
 
 
+def _form(body: bytes) -> str:
+    if len(body) > FORM_LIMIT:
+        detail = f"the form is over {FORM_LIMIT} bytes; send JSON, or files as multipart/form-data"
+        raise errors.TooLarge(_ID, detail)
+    if body.count(b"&") >= FIELDS_LIMIT:
+        raise errors.BadRequest(_ID, f"the form has more than {FIELDS_LIMIT} fields")
+    return _text(body)
+
+
 def _text(body: bytes) -> str:
     try:
         return body.decode()
@@ -78,29 +102,43 @@ def _text(body: bytes) -> str:
 
 
 def _json(route: Route, query: str, body: bytes) -> bytes:
-    sent: Any = codec.decode(body, dict[str, Any], id=route.service)
+    # Raw: only the names are read, and the values are passed on to the letter.
+    sent: dict[str, msgspec.Raw] = codec.decode(body, dict[str, msgspec.Raw], id=route.service)
     return codec.encode({**route.form.read(pairs(query)), **sent})
 
 
 def _multipart(route: Route, content_type: str, body: bytes) -> dict[str, Any]:
     """The fields of a multipart form; a file is its bytes in base64, as JSON carries them."""
     texts: list[tuple[str, str]] = []
-    files: dict[str, Any] = {}
+    ended: list[bool] = []
+
+    def add(name: bytes | None, content: str) -> None:
+        if len(texts) >= FIELDS_LIMIT:
+            raise FormParserError(f"it has more than {FIELDS_LIMIT} fields")
+        texts.append((_text(name or b""), content))
 
     def on_field(field: Any) -> None:
-        texts.append((_text(field.field_name or b""), _text(field.value or b"")))
+        add(field.field_name, _text(field.value or b""))
 
     def on_file(file: Any) -> None:
         file.file_object.seek(0)
-        content = base64.b64encode(file.file_object.read()).decode()
-        files[_text(file.field_name or b"")] = content
+        add(file.field_name, base64.b64encode(file.file_object.read()).decode())
 
-    headers = {"Content-Type": content_type.encode(), "Content-Length": str(len(body)).encode()}
+    _, options = parse_options_header(content_type)
+    config: Any = {"MAX_MEMORY_FILE_SIZE": MAX_BODY}
     try:
-        parser = python_multipart.create_form_parser(headers, on_field, on_file)
+        parser = FormParser(
+            "multipart/form-data",
+            on_field,
+            on_file,
+            lambda: ended.append(True),
+            boundary=options.get(b"boundary"),
+            config=config,
+        )
         parser.write(body)
         parser.finalize()
-        parser.close()
     except (FormParserError, ValueError) as exc:
         raise errors.BadRequest(_ID, f"the multipart form is damaged: {exc}") from None
-    return {**route.form.read(texts), **files}
+    if not ended:
+        raise errors.BadRequest(_ID, "the multipart form is damaged: its end is missing")
+    return route.form.read(texts)

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import socket
 import sys
 from collections.abc import AsyncIterator
 
+from microcosmos.base import errors, names
 from microcosmos.registry import Table
 from microcosmos.rpc import Client
 
 from .app import Gateway
 from .worker import serve
+
+_ANYWHERE = "127.0.0.1:0"
 
 
 @contextlib.asynccontextmanager
@@ -19,17 +23,40 @@ async def open_door(client: Client, table: Table, address: str = "") -> AsyncIte
     """Answer HTTP for what a table knows, on ``address`` or a free port, and print the URL.
 
     Raises:
-        errors.Conflict: the address is taken.
+        errors.BadRequest: it is no address, or none of this machine.
+        errors.Conflict: the port is in use.
     """
-    host, _, port = (address or "127.0.0.1:0").rpartition(":")
-    with socket.create_server((host, int(port)), backlog=128) as listening:
+    with _listen(address or _ANYWHERE) as listening:
+        host, port = listening.getsockname()[:2]
+        url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
         gateway = Gateway(client, table)
         gateway.ready = True
         async with serve(gateway, listening):
-            url = f"http://{host}:{listening.getsockname()[1]}"
             sys.stderr.write(f"no server runs here, so this service is alone, at {url}\n")
             for service in table.services():
-                if service.name != "registry":
-                    sys.stderr.write(f"  curl {url}/{service.name.replace('.', '/')}\n")
+                if service.name != "registry" and service.endpoints:
+                    path = names.to_path(service.name, service.endpoints[0].name)
+                    sys.stderr.write(f"  curl {url}{path}\n")
             sys.stderr.flush()
             yield url
+
+
+def _listen(address: str) -> socket.socket:
+    """Bind and listen at ``host:port``."""
+    host, colon, port = address.rpartition(":")
+    if not colon or not (port.isascii() and port.isdecimal()) or int(port) > 65535:
+        raise errors.BadRequest(
+            "gateway", f"MICRO_API_ADDRESS: {address!r} is not of the form host:port"
+        )
+    host = host.strip("[]") or "0.0.0.0"
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, int(port)), family=family, backlog=128)
+    except OSError as exc:
+        if exc.errno == errno.EADDRINUSE:
+            raise errors.Conflict(
+                "gateway", f"port {port} is in use; set MICRO_API_ADDRESS to another ({_ANYWHERE})"
+            ) from None
+        raise errors.BadRequest(
+            "gateway", f"MICRO_API_ADDRESS: cannot listen at {address}: {exc.strerror}"
+        ) from None

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from microcosmos.base import errors, names
 from microcosmos.base.schema import Form, Value
 from microcosmos.registry import Table
 
 _REMEMBERED = 20_000
+
+LONGEST_PATH = 512
+"""The most characters of a path; more than any name needs, and paths are remembered."""
 
 
 class Route:
@@ -29,14 +34,17 @@ class Routes(dict[str, Route]):
 
     Args:
         table: who is alive.
+        reserved: paths that are no service's, whatever it is called.
     """
 
-    def __init__(self, table: Table) -> None:
+    def __init__(self, table: Table, *, reserved: Iterable[str] = ()) -> None:
         super().__init__()
         self._table = table
+        self._reserved = frozenset(reserved)
         table.on_change(lambda _: self.clear())
 
     def __missing__(self, path: str) -> Route:
+        self._check(path)
         try:
             service, endpoint = names.from_path(path)
         except errors.BadRequest as error:
@@ -52,6 +60,15 @@ class Routes(dict[str, Route]):
                 self.clear()
             self[path] = route
         return route
+
+    def _check(self, path: str) -> None:
+        if "\ufffd" in path:
+            # What Granian makes of bytes that are none.
+            raise errors.BadRequest("gateway", "the path is not valid UTF-8")
+        if len(path) > LONGEST_PATH:
+            raise errors.NotFound("gateway", f"no service has a path of {len(path)} characters")
+        if path in self._reserved:
+            raise errors.NotFound("gateway", f"{path} is the gateway's own")
 
     def _refuse(self, service: str, endpoint: str) -> None:
         versions = self._table.versions(service)

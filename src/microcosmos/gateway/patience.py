@@ -1,0 +1,55 @@
+"""Calls whose client has gone are cancelled, once they have run for a while.
+
+Granian does not cancel by itself, and to watch a connection costs as much as a short call. So a
+call is only noted in a dict; what is still there after a tick or two is watched.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+PATIENCE = 0.25
+"""Seconds after which, at the latest twice, a call is cancelled if its client has gone."""
+
+
+class Patience:
+    """Watches the clients of long calls.
+
+    Args:
+        seconds: the length of a tick.
+    """
+
+    def __init__(self, seconds: float = PATIENCE) -> None:
+        self._seconds = seconds
+        # Calls by the connection they answer: begun in this tick, in the last one, and watched.
+        self._young: dict[Any, asyncio.Task[Any]] = {}
+        self._old: dict[Any, asyncio.Task[Any]] = {}
+        self._watched: dict[Any, Any] = {}
+        self._ticking = False
+
+    def begin(self, proto: Any) -> None:
+        """The current task makes a call for this client."""
+        task = asyncio.current_task()
+        assert task is not None
+        self._young[proto] = task
+        if not self._ticking:
+            self._start()
+
+    def end(self, proto: Any) -> None:
+        """The call has ended."""
+        if self._young.pop(proto, None) is None and self._old.pop(proto, None) is None:
+            self._watched.pop(proto).cancel()
+
+    def _start(self) -> None:
+        self._ticking = True
+        asyncio.get_running_loop().call_later(self._seconds, self._tick)
+
+    def _tick(self) -> None:
+        for proto, task in self._old.items():
+            leaving = self._watched[proto] = proto.client_disconnect()
+            leaving.add_done_callback(lambda left, task=task: left.cancelled() or task.cancel())
+        self._old, self._young = self._young, {}
+        self._ticking = False
+        if self._old:
+            self._start()
