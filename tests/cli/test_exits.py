@@ -52,10 +52,7 @@ def test_each_code_of_a_service_has_its_exit_code(micro: Micro, code: int, exit_
         404,
         500,
         503,
-        pytest.param(
-            504,
-            marks=pytest.mark.xfail(reason="rpc.blocking takes a 504 answer for its own time-out"),
-        ),
+        504,
     ],
 )
 def test_the_detail_of_a_service_is_told(micro: Micro, code: int) -> None:

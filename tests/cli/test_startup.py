@@ -44,10 +44,7 @@ def test_nothing_heavy_is_imported_for_a_call_on_this_host(words: tuple[str, ...
 @pytest.mark.parametrize(
     "words",
     [
-        pytest.param(
-            ("services",),
-            marks=pytest.mark.xfail(reason="microcosmos.rpc imports its client with itself"),
-        ),
+        ("services",),
         ("env",),
         ("--help",),
     ],

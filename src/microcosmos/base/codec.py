@@ -13,18 +13,19 @@ T = TypeVar("T")
 encode = msgspec.json.encode
 """Compact JSON bytes of any supported value."""
 
-# Deep nesting surfaces as RecursionError and bad UTF-8 as UnicodeDecodeError, beside msgspec's own.
-DECODE_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+# Deep nesting surfaces as RecursionError and bad UTF-8 as UnicodeError, beside msgspec's own.
+DECODE_ERRORS = (msgspec.DecodeError, UnicodeError, RecursionError)
 
 
 def bad_input(id: str, exc: Exception) -> errors.BadRequest:
     """The 400 for an exception of a decoder; msgspec's text names the path (``$.age``)."""
     if isinstance(exc, RecursionError):
         return errors.BadRequest(id, "the JSON is nested too deeply")
-    if isinstance(exc, UnicodeDecodeError):
+    if isinstance(exc, UnicodeError):
         return errors.BadRequest(id, "the text is not valid UTF-8")
     text = str(exc)
-    return errors.BadRequest(id, text[:1].lower() + text[1:])
+    # A sentence of msgspec goes on after our colon; "JSON" keeps its capital.
+    return errors.BadRequest(id, text if text[1:2].isupper() else text[:1].lower() + text[1:])
 
 
 def decode(data: bytes | str, type: type[T] | Any = Any, *, id: str = "codec") -> T:

@@ -7,10 +7,13 @@ what is left of the deadline, the trace and the metadata that is meant to travel
 from __future__ import annotations
 
 import random
+import re
 import time
 from collections.abc import Iterator, Mapping, MutableMapping
 from contextvars import ContextVar
 from functools import lru_cache
+
+from . import errors
 
 NAMESPACE = "Micro-Namespace"
 TRACE = "Micro-Trace"
@@ -45,6 +48,24 @@ _OWN = frozenset(
 def title(name: str) -> str:
     """A metadata name as it is sent: ``x-request-id`` is ``X-Request-Id``."""
     return "-".join(part[:1].upper() + part[1:].lower() for part in name.split("-"))
+
+
+_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+# Control characters end a header, and halves of broken characters cannot be written at all.
+_BAD_VALUE = re.compile("[\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]")
+
+
+def sendable(name: str, value: str) -> tuple[str, str]:
+    """A pair of metadata as it is sent, on every transport: Title-Cased, without outer blanks.
+
+    Raises:
+        errors.BadRequest: a name or value that could not be a header (line breaks, for one).
+    """
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise errors.BadRequest("metadata", f"{name!r:.80} cannot be the name of metadata")
+    if not isinstance(value, str) or _BAD_VALUE.search(value):
+        raise errors.BadRequest("metadata", f"the value of {name} cannot be sent: {value!r:.80}")
+    return title(name), value.strip()
 
 
 class Metadata(MutableMapping[str, str]):

@@ -52,6 +52,10 @@ __all__ = [
 ]
 
 
+LONGEST_DETAIL = 64 * 1024
+"""Characters of a detail that travel; what is longer is cut."""
+
+
 class Error(Exception):
     """The root: an id that says where it arose, an HTTP code, a detail for people.
 
@@ -67,8 +71,9 @@ class Error(Exception):
 
     def __init__(self, id: str, detail: str = "", *, code: int = 0, status: str = "") -> None:
         super().__init__(id, detail)
-        self.id = id
-        self.detail = detail
+        # An exception or a path given as the detail must not fail on its way to the caller.
+        self.id = str(id)
+        self.detail = str(detail)
         if code:
             self.code = code
             self.status = status or "Error"
@@ -79,14 +84,29 @@ class Error(Exception):
     def to_wire(self) -> bytes:
         """JSON of ``{"id", "code", "detail", "status"}``, as it travels between services."""
         return msgspec.json.encode(
-            {"id": self.id, "code": self.code, "detail": self.detail, "status": self.status}
+            {
+                "id": _sendable(self.id),
+                "code": self.code,
+                "detail": _sendable(self.detail),
+                "status": self.status,
+            }
         )
 
     def to_http(self) -> bytes:
         """JSON of ``{"Id", "Code", "Detail", "Status"}``, the body of an HTTP answer."""
         return msgspec.json.encode(
-            {"Id": self.id, "Code": self.code, "Detail": self.detail, "Status": self.status}
+            {
+                "Id": _sendable(self.id),
+                "Code": self.code,
+                "Detail": _sendable(self.detail),
+                "Status": self.status,
+            }
         )
+
+
+def _sendable(text: str) -> str:
+    """A text that JSON can carry: not endless, and without the halves of broken characters."""
+    return text[:LONGEST_DETAIL].encode("utf-8", "replace").decode()
 
 
 class BadRequest(Error):
@@ -194,9 +214,12 @@ _BY_CODE: dict[int, type[Error]] = {
 
 
 def of_code(code: int, id: str, detail: str = "", status: str = "") -> Error:
-    """The error of an HTTP code, as its class where it has one."""
-    kind = _BY_CODE.get(code)
-    return kind(id, detail) if kind else Error(id, detail, code=code, status=status)
+    """The error of an HTTP code, as its class where it has one; what is no error's is a 500."""
+    if kind := _BY_CODE.get(code):
+        return kind(id, detail)
+    if 400 <= code <= 599:
+        return Error(id, detail, code=code, status=status)
+    return InternalServerError(id, detail)
 
 
 def from_wire(data: bytes) -> Error:
@@ -211,8 +234,8 @@ def from_wire(data: bytes) -> Error:
     if isinstance(body, dict):
         fields = {str(key).lower(): value for key, value in body.items()}
         if isinstance(code := fields.get("code"), int):
-            id, detail = str(fields.get("id", "")), str(fields.get("detail", ""))
-            return of_code(code, id, detail, str(fields.get("status", "")))
+            id, detail = str(fields.get("id") or ""), str(fields.get("detail") or "")
+            return of_code(code, id, detail, str(fields.get("status") or ""))
     return InternalServerError("rpc", data[:200].decode("utf-8", "replace"))
 
 

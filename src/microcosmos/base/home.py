@@ -21,8 +21,10 @@ from typing import Any
 
 import msgspec
 
-# sun_path holds 108 bytes with its closing NUL; a node's socket is <8 hex digits>.sock.
-_LONGEST_SOCKET = 107
+from . import codec
+
+# sun_path holds 108 bytes with its closing NUL, on macOS 104; a node's socket is <8 hex>.sock.
+_LONGEST_SOCKET = 103
 _SOCKET_NAME = len("/core.sock") + 8
 
 
@@ -63,7 +65,8 @@ class Home:
         if len(os.fsencode(here)) + _SOCKET_NAME <= _LONGEST_SOCKET:
             return here
         digest = hashlib.sha256(os.fsencode(self.path)).hexdigest()[:12]
-        return Path(tempfile.gettempdir()) / f"micro-{os.getuid()}-{digest}"
+        # Not $TMPDIR: processes of other sessions must come to the same place.
+        return Path("/tmp") / f"micro-{os.getuid()}-{digest}"
 
     @property
     def core_lane(self) -> Path:
@@ -79,7 +82,7 @@ class Home:
         """Make the folders, closed to other users."""
         for folder in (self.path, self.server, self.lanes, self.logs, self.server / "keys"):
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        if self.lanes.stat().st_uid != os.getuid():
+        if self.lanes.lstat().st_uid != os.getuid():
             raise PermissionError(f"{self.lanes} belongs to another user; remove it")
         self.lanes.chmod(0o700)
 
@@ -88,7 +91,7 @@ class Home:
         try:
             data = (self.server / "server.json").read_bytes()
             info = msgspec.json.decode(data, type=ServerInfo)
-        except (OSError, msgspec.DecodeError, UnicodeDecodeError):
+        except (OSError, *codec.DECODE_ERRORS):
             return None
         return info if _alive(info.pids.get("server", 0)) else None
 
@@ -126,7 +129,7 @@ def _alive(pid: int) -> bool:
         return False
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):
         return False
     except PermissionError:
         return True

@@ -15,12 +15,17 @@ MAX_LENGTH = 100
 """The longest service name, in characters."""
 
 _SERVICE = re.compile(r"[A-Za-z0-9]([A-Za-z0-9_-]|\.(?=[A-Za-z0-9]))*")
-_ENDPOINT = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\.[A-Za-z_][A-Za-z0-9_]*")
-_VERSION_PART = re.compile(r"v[0-9]+")
+# The handler is named after the service, which may start with a digit.
+_ENDPOINT = re.compile(r"[A-Za-z0-9_]+\.[A-Za-z_][A-Za-z0-9_]*")
+_VERSION_PART = re.compile(r"v[0-9]+", re.ASCII)
 # https://semver.org, the shape that ADR-32 asks of versions.
 _SEMVER = re.compile(
-    r"(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)(-[0-9A-Za-z-]+(\.[0-9A-Za-z-]+)*)?(\+[0-9A-Za-z.-]+)?"
+    r"(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)"
+    r"(-(0|[1-9]\d*|\d*[A-Za-z-][0-9A-Za-z-]*)(\.(0|[1-9]\d*|\d*[A-Za-z-][0-9A-Za-z-]*))*)?"
+    r"(\+[0-9A-Za-z-]+(\.[0-9A-Za-z-]+)*)?",
+    re.ASCII,
 )
+_SUBJECT = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
 
 
 def check_service(name: str) -> str:
@@ -106,14 +111,26 @@ def from_path(path: str) -> tuple[str, str]:
 def to_path(service: str, endpoint: str) -> str:
     """The HTTP path of an endpoint, the inverse of `from_path`."""
     handler, _, method = endpoint.partition(".")
-    prefix = "/" + service.replace(".", "/")
-    if handler == handler_of(service) and ("." not in service or _VERSION_PART.match(service)):
+    parts = service.split(".")
+    prefix = "/" + "/".join(parts)
+    versioned = _VERSION_PART.fullmatch(parts[0]) is not None
+    if handler == handler_of(service) and len(parts) == 1 + (versioned and len(parts) > 1):
         return f"{prefix}/{lower_camel(method)}"
+    if versioned and len(parts) == 1:
+        # `/v1/foo/bar` would be the service v1.foo.
+        return f"{prefix}/{lower_camel(handler)}.{lower_camel(method)}"
     return f"{prefix}/{lower_camel(handler)}/{lower_camel(method)}"
 
 
+@lru_cache(maxsize=4096)
 def subject(service: str, endpoint: str) -> str:
-    """The NATS subject that serves an endpoint."""
+    """The NATS subject that serves an endpoint.
+
+    Raises:
+        errors.NotFound: a wildcard, a blank or anything else that no subject of ours has.
+    """
+    if not (_SERVICE.fullmatch(service) and _SUBJECT.fullmatch(endpoint)):
+        raise errors.NotFound("names", f"there is no endpoint {endpoint!r} of {service!r}")
     return f"rpc.{service}.{endpoint}"
 
 
@@ -132,4 +149,5 @@ def announced_version(version: str) -> str:
     if _SEMVER.fullmatch(version):
         return version
     tail = re.sub(r"[^0-9A-Za-z-]", "-", version).strip("-") or "unknown"
-    return f"0.0.0-{tail}"
+    # SemVer has no numbers with leading zeros; a commit may look like one.
+    return f"0.0.0-v{tail}" if tail.isdigit() and tail[0] == "0" else f"0.0.0-{tail}"

@@ -8,16 +8,21 @@ the name of a struct, whose fields are the values.
 from __future__ import annotations
 
 import enum
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
 import msgspec.inspect as mi
 
-from . import errors
+from . import codec, errors
 
 MAX_DEPTH = 6
 """How deep a value tree goes; recursive types end there (as in Micro v3)."""
+
+
+MAX_NESTING = 32
+"""How deep the names of one text go: ``a.b.c`` is three."""
 
 
 class Value(msgspec.Struct, frozen=True, kw_only=True):
@@ -92,6 +97,11 @@ def _tree(info: mi.Type, name: str, depth: int) -> Value:
             return Value(name=name, type=info.cls.__name__, values=fields)
         case mi.EnumType() | mi.LiteralType():
             return Value(name=name, type=_choice(info))
+        case mi.CustomType() if info.cls is not object and not hasattr(info.cls, "model_validate"):
+            raise TypeError(
+                f"{f'{name}: ' if name else ''}{info.cls.__name__} has no form in JSON; use a "
+                "struct, a dataclass, a TypedDict, or the types of JSON"
+            )
         case _:
             return Value(name=name, type="any")
 
@@ -130,48 +140,55 @@ def parse(text: str, kind: str, where: str) -> Any:
             return _any(text)
         case "string" | "bytes":
             return text
-    if kind.startswith("map[") or text[:1] in ("{", "["):
+    if kind.startswith("map[") or text[:1] in ("{", "[") or text == "null":
         return _json(text, where)
     return text
 
 
-def _number(kind: type[int] | type[float], text: str, where: str, what: str) -> int | float:
+def _number(kind: type[int] | type[float], text: str, where: str, what: str) -> int | float | None:
     try:
         if "_" in text or text != text.strip():
             raise ValueError(text)
-        return kind(text)
-    except ValueError:
+        number = kind(text)
+        if not math.isfinite(number):
+            raise ValueError(text)
+    except (ValueError, OverflowError):
+        if text == "null":
+            return None  # whether that may be is for the callee to say
         raise errors.BadRequest("schema", f"{where}: {text[:40]!r} is not {what}") from None
+    return number
 
 
-def _bool(text: str, where: str) -> bool:
+def _bool(text: str, where: str) -> bool | None:
     lowered = text.lower()
     if lowered in _TRUE:
         return True
     if lowered in _FALSE:
         return False
+    if text == "null":
+        return None
     raise errors.BadRequest("schema", f"{where}: {text[:40]!r} is not true or false")
 
 
 def _json(text: str, where: str) -> Any:
     try:
         return msgspec.json.decode(text)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except codec.DECODE_ERRORS:
         raise errors.BadRequest("schema", f"{where}: {text[:40]!r} is not JSON") from None
 
 
 def _any(text: str) -> Any:
     try:
         return msgspec.json.decode(text)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except codec.DECODE_ERRORS:
         return text
 
 
 class Form:
     """Reads requests of one shape from texts by name, as query strings and forms carry them.
 
-    ``a=1&a=2`` and ``a=1,2`` fill a list, ``a.b=1`` and ``a[b]=1`` a field of a field; names that
-    the shape does not have stay as texts, for the callee to judge.
+    ``a=1&a=2``, ``a[]=1`` and ``a=1,2`` fill a list, ``a.b=1`` and ``a[b]=1`` a field of a field;
+    names that the shape does not have stay as texts, for the callee to judge.
     """
 
     __slots__ = ("_fields", "_shape")
@@ -209,22 +226,34 @@ def from_pairs(shape: Value, pairs: Iterable[tuple[str, str]]) -> dict[str, Any]
 
 
 def _set_nested(request: dict[str, Any], shape: Value, name: str, text: str) -> None:
-    path = [part.rstrip("]") for part in name.replace("[", ".").split(".")]
+    # ``tags[]=a`` is how many clients write a list.
+    named = name.removesuffix("[]").replace("[", ".")
+    path = [part.rstrip("]") for part in named.split(".")]
+    if len(path) > MAX_NESTING:
+        raise errors.BadRequest("schema", f"{name[:40]}: nested more than {MAX_NESTING} deep")
     value: Value | None = shape
     for part in path[:-1]:
-        value = value.field(part) if value else None
+        value = _below(value, part)
         request = request.setdefault(part, {})
         if not isinstance(request, dict):
             raise errors.BadRequest("schema", f"{name}: {part} is given twice")
-    leaf = value.field(path[-1]) if value else None
+    leaf = _below(value, path[-1])
     if leaf and leaf.is_list:
         _extend(request, path[-1], leaf, text)
     else:
         request[path[-1]] = parse(text, leaf.type, name) if leaf else text
 
 
+def _below(value: Value | None, part: str) -> Value | None:
+    if value is not None and value.is_map:
+        return Value(name=part, type=value.type.removeprefix("map[string]"), values=value.values)
+    return value.field(part) if value else None
+
+
 def _extend(request: dict[str, Any], name: str, field: Value, text: str) -> None:
     items = request.setdefault(name, [])
+    if not isinstance(items, list):
+        raise errors.BadRequest("schema", f"{name} is given twice")
     if text[:1] == "[":
         items.extend(_json(text, name))
         return
@@ -235,7 +264,10 @@ def _extend(request: dict[str, Any], name: str, field: Value, text: str) -> None
 def _append(request: dict[str, Any], name: str, text: str) -> None:
     if name in request:
         before = request[name]
-        request[name] = [*before, text] if isinstance(before, list) else [before, text]
+        if isinstance(before, list):
+            before.append(text)
+        else:
+            request[name] = [before, text]
     else:
         request[name] = text
 

@@ -50,15 +50,15 @@ class RegistryClient:
         return _found.decode(answer).services
 
     async def watch(self, name: str = "", *, domain: str = "") -> AsyncIterator[Result]:
-        changes = await self.changes(name, None)
+        changes = await self.changes(name, None, domain=domain)
         while True:
-            changes = await self.changes(name, changes)
+            changes = await self.changes(name, changes, domain=domain)
             for result in changes.results:
                 yield result
 
-    async def changes(self, name: str, since: Changes | None) -> Changes:
+    async def changes(self, name: str, since: Changes | None, *, domain: str = "") -> Changes:
         """The changes since an earlier answer, or everything; waits for one to come."""
-        request: dict[str, Any] = {"service": name}
+        request: dict[str, Any] = {"service": name, "options": {"domain": domain}}
         if since is not None:
             request.update(after=since.sequence, epoch=since.epoch)
         return _changes.decode(await self._call("Watch", request, timeout=WAIT + 10, retry=False))

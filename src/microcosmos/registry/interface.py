@@ -110,7 +110,7 @@ class Registry(Protocol):
         """Add a service's nodes, or renew them for another TTL.
 
         Raises:
-            errors.BadRequest: a bad name.
+            errors.BadRequest: a bad name, or no nodes.
         """
 
     async def deregister(self, service: Service) -> None:

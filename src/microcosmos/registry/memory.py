@@ -51,6 +51,8 @@ class MemoryRegistry:
 
     async def register(self, service: Service) -> None:
         names.check_service(service.name)
+        if not service.nodes:
+            raise errors.BadRequest("registry", f"{service.name} has no nodes to register")
         for endpoint in service.endpoints:
             names.check_endpoint(endpoint.name)
         key = _key(service)
@@ -123,12 +125,14 @@ class MemoryRegistry:
         """Every living node of every service."""
         return [node for service in self._services.values() for node in service.nodes]
 
-    async def watch(self, name: str = "", *, domain: str = "") -> AsyncIterator[Result]:
-        after = self.sequence
+    def watch(self, name: str = "", *, domain: str = "") -> AsyncIterator[Result]:
+        return self._watch(self.sequence, name, domain)
+
+    async def _watch(self, after: int, name: str, domain: str) -> AsyncIterator[Result]:
         while True:
             for result in await self.changes(after, timeout=None):
                 after = result.sequence
-                if not name or result.service.name == name:
+                if concerns(result, name, domain):
                     yield result
 
     async def changes(self, after: int, *, timeout: float | None) -> list[Result]:
@@ -158,6 +162,16 @@ class MemoryRegistry:
         changed.set()
 
 
+def concerns(result: Result, name: str, domain: str) -> bool:
+    """Whether a change is of a service that is watched; no name is all of the domain."""
+    service = result.service
+    return (not name or service.name == name) and domain_of(service) == (domain or DEFAULT_DOMAIN)
+
+
+def domain_of(service: Service) -> str:
+    """The namespace that a service is registered in."""
+    return service.options.domain or service.metadata.get("domain") or DEFAULT_DOMAIN
+
+
 def _key(service: Service) -> _Key:
-    domain = service.options.domain or service.metadata.get("domain") or DEFAULT_DOMAIN
-    return (domain, service.name, service.version)
+    return (domain_of(service), service.name, service.version)

@@ -11,7 +11,7 @@ from microcosmos.rpc.handler import endpoint
 from microcosmos.rpc.server import Hosted
 
 from .interface import WAIT, Changes, Found, Node, Options, Result, Service
-from .memory import DEFAULT_DOMAIN, MemoryRegistry
+from .memory import MemoryRegistry, concerns, domain_of
 
 NAME = "registry"
 DEFAULTS = Options()
@@ -60,19 +60,19 @@ class RegistryService:
         """The changes after a sequence; without one, or after too old a one, every service."""
         registry = self._registry
         if after < 0 or epoch != registry.epoch:
-            return await self._snapshot(service)
+            return await self._snapshot(service, options.domain)
         try:
             results = await registry.changes(after, timeout=WAIT)
         except errors.Conflict:
-            return await self._snapshot(service)
+            return await self._snapshot(service, options.domain)
         return Changes(
             epoch=registry.epoch,
             sequence=max(after, registry.sequence) if not results else results[-1].sequence,
-            results=[r for r in results if not service or r.service.name == service],
+            results=[result for result in results if concerns(result, service, options.domain)],
         )
 
-    async def _snapshot(self, name: str) -> Changes:
-        services = await self._registry.list_services()
+    async def _snapshot(self, name: str, domain: str) -> Changes:
+        services = await self._registry.list_services(domain=domain)
         results = [
             Result(action="create", service=service, timestamp=0)
             for service in services
@@ -93,7 +93,7 @@ def _service(service: Service) -> dict[str, Any]:
     return {
         "name": service.name,
         "version": service.version,
-        "metadata": {"domain": DEFAULT_DOMAIN, **service.metadata},
+        "metadata": {"domain": domain_of(service), **service.metadata},
         "endpoints": [msgspec.to_builtins(endpoint) for endpoint in service.endpoints],
         "nodes": [_node(node) for node in service.nodes],
         "options": {"ttl": str(service.options.ttl), "domain": service.options.domain},

@@ -103,6 +103,11 @@ class Table:
         known = self._endpoints.get(service)
         return known.get(name) if known else None
 
+    def retries(self, service: str, endpoint: str) -> bool:
+        """Whether an endpoint may be called again; not, where its author said so."""
+        known = self.endpoint(service, endpoint)
+        return known is None or known.metadata.get("retry") != "false"
+
     def subject(self, service: str, endpoint: str) -> str:
         """The NATS subject of an endpoint."""
         known = self.endpoint(service, endpoint)

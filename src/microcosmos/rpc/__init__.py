@@ -1,6 +1,12 @@
-"""Servers, endpoints and clients over memory, the same-host lane and NATS."""
+"""Servers, endpoints and clients over memory, the same-host lane and NATS.
 
-from .client import Client
+Names are imported when first used: a command line that only calls over the lane needs no loop.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 from .interface import (
     DEFAULT_TIMEOUT,
     MAX_BODY,
@@ -11,8 +17,11 @@ from .interface import (
     Transport,
     Unreachable,
 )
-from .memory import MemoryNetwork
-from .server import Endpoint, Hosted, Server, Verifier
+
+if TYPE_CHECKING:
+    from .client import Client
+    from .memory import MemoryNetwork
+    from .server import Endpoint, Hosted, Server, Verifier
 
 __all__ = [
     "DEFAULT_TIMEOUT",
@@ -30,3 +39,13 @@ __all__ = [
     "Unreachable",
     "Verifier",
 ]
+
+_HOMES = {"Client": ".client", "MemoryNetwork": ".memory"}
+
+
+def __getattr__(name: str) -> Any:
+    import importlib
+
+    if name not in __all__:
+        raise AttributeError(f"module 'microcosmos.rpc' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES.get(name, ".server"), __name__), name)

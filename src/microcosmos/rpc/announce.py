@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -27,6 +27,7 @@ REQUEST = "micro.request"
 RESPONSE = "micro.response"
 
 TYPE = "io.nats.micro.v1."
+_NANOSECONDS = 1_000_000_000
 
 
 class EndpointInfo(msgspec.Struct, kw_only=True):
@@ -51,9 +52,18 @@ class Info(msgspec.Struct, kw_only=True):
 
 
 @contextlib.asynccontextmanager
-async def announce(nc: NatsClient, hosted: Hosted, *, node: str) -> AsyncIterator[None]:
-    """Answer PING, INFO and STATS for a service until the block ends."""
-    announcement = _Announcement(hosted, node)
+async def announce(
+    nc: NatsClient, hosted: Hosted, node: str, about: Mapping[str, str]
+) -> AsyncIterator[None]:
+    """Answer PING, INFO and STATS for a service until the block ends.
+
+    Args:
+        nc: a connection made by `nats.connect`.
+        hosted: the service.
+        node: the id of this process among the service's replicas.
+        about: metadata of this process.
+    """
+    announcement = _Announcement(hosted, node, about)
     name = names.announced(hosted.name)
     subscriptions = []
     for verb, answer in announcement.verbs.items():
@@ -77,14 +87,14 @@ def _responder(answer: Callable[[], bytes]) -> Callable[[Msg], Awaitable[None]]:
 
 
 class _Announcement:
-    def __init__(self, hosted: Hosted, node: str) -> None:
+    def __init__(self, hosted: Hosted, node: str, about: Mapping[str, str]) -> None:
         self._hosted = hosted
         self._started = datetime.datetime.now(datetime.UTC)
         self._identity: dict[str, Any] = {
             "name": names.announced(hosted.name),
             "id": node,
             "version": names.announced_version(hosted.version),
-            "metadata": {**hosted.metadata, SERVICE: hosted.name, VERSION: hosted.version},
+            "metadata": {**hosted.metadata, **about, SERVICE: hosted.name, VERSION: hosted.version},
         }
         self.verbs: dict[str, Callable[[], bytes]] = {
             "PING": self._ping,
@@ -128,6 +138,8 @@ def _endpoint_stats(service: str, endpoint: Endpoint) -> dict[str, Any]:
         "num_requests": stats.requests,
         "num_errors": stats.errors,
         "last_error": stats.last_error,
-        "processing_time": stats.processing_time,
-        "average_processing_time": stats.processing_time // max(1, stats.requests),
+        "processing_time": int(stats.processing_time * _NANOSECONDS),
+        "average_processing_time": int(
+            stats.processing_time * _NANOSECONDS / max(1, stats.requests)
+        ),
     }

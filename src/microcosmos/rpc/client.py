@@ -20,7 +20,7 @@ class Client:
 
     A call made while another is being handled inherits that one's trace, metadata and what is
     left of its deadline. A 408, 500, 504 or a lost connection is tried once more, within the
-    deadline, unless the call says ``retry=False``.
+    deadline, unless the call or the endpoint says ``retry=False``.
 
     Args:
         transports: tried in order: the first one that reaches the service carries the call.
@@ -52,6 +52,7 @@ class Client:
         """Call an endpoint with a JSON body and return the JSON of its answer.
 
         Raises:
+            errors.BadRequest: metadata that could not be sent.
             errors.NotFound: no such service or endpoint.
             errors.Unavailable: the service is known, but none of it is alive.
             errors.DeadlineExceeded: no answer within ``timeout`` seconds.
@@ -60,8 +61,9 @@ class Client:
         here = context.current_or_none()
         sent = here.outgoing() if here is not None else {}
         if metadata:
-            sent.update((context.title(name), value) for name, value in metadata.items())
-        sent.setdefault(context.TRACE, context.new_trace())
+            sent.update(context.sendable(name, value) for name, value in metadata.items())
+        if context.TRACE not in sent:
+            sent[context.TRACE] = context.new_trace()
         call = Call(service, endpoint, body, sent, self._time_left(here, timeout))
         if call.timeout is not None and call.timeout <= 0:
             raise errors.DeadlineExceeded(service, "the caller's deadline has passed already")
@@ -69,28 +71,27 @@ class Client:
 
     async def send(self, call: Call, *, retry: bool = True) -> bytes:
         """Send a call as it stands: nothing is inherited; see `call` for what it raises."""
-        if not retry:
-            return await self._route(call)
         started = time.monotonic()
         try:
-            return await self._route(call)
-        except errors.Error as error:
-            if not error.retryable:
-                raise
-            if (left := _time_for_another(call.timeout, started)) is not None and left <= 0:
-                raise
-        await asyncio.sleep(random.uniform(0.5, 1.5) * RETRY_PAUSE)
-        call.timeout = _time_for_another(call.timeout, started)
-        return await self._route(call)
-
-    async def _route(self, call: Call) -> bytes:
-        for transport in self._transports:
-            if transport.reaches(call.service):
+            for transport in self._transports:
                 try:
                     return await transport.call(call)
                 except Unreachable:
                     continue
-        raise self._nobody(call)
+            raise self._nobody(call)
+        except errors.Error as error:
+            if not (retry and error.retryable and self._may_retry(call)):
+                raise
+            pause = random.uniform(0.5, 1.5) * RETRY_PAUSE
+            if call.timeout is not None:
+                call.timeout -= time.monotonic() - started + pause
+                if call.timeout <= 0:
+                    raise
+        await asyncio.sleep(pause)
+        return await self.send(call, retry=False)
+
+    def _may_retry(self, call: Call) -> bool:
+        return self._resolver is None or self._resolver.retries(call.service, call.endpoint)
 
     def _nobody(self, call: Call) -> errors.Error:
         service = call.service
@@ -102,10 +103,3 @@ class Client:
         chosen = self._timeout if timeout is None else timeout
         left = here.remaining() if here is not None else None
         return chosen if left is None else min(left, chosen)
-
-
-def _time_for_another(timeout: float | None, started: float) -> float | None:
-    """What a retry may take: what is left, less the pause before it."""
-    if timeout is None:
-        return None
-    return timeout - (time.monotonic() - started) - RETRY_PAUSE

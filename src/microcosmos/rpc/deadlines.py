@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import Generic, TypeVar
+
+Key = TypeVar("Key")
 
 _GRAIN = 0.005
 
 
-class Deadlines:
+class Deadlines(Generic[Key]):
     """Tells which keys are late.
 
     A timer a call would cost more than the rest of the bookkeeping, and almost every call ends
@@ -19,22 +22,22 @@ class Deadlines:
         expire: called with each key that is late; the key is forgotten before.
     """
 
-    def __init__(self, expire: Callable[[int], None]) -> None:
+    def __init__(self, expire: Callable[[Key], None]) -> None:
         self._expire = expire
         self._loop = asyncio.get_running_loop()
-        self._due: dict[int, float] = {}
+        self._due: dict[Key, float] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._at = float("inf")
         self.now = self._loop.time
 
-    def add(self, key: int, timeout: float) -> None:
+    def add(self, key: Key, timeout: float) -> None:
         """Expire a key in ``timeout`` seconds unless it is discarded before."""
         due = self.now() + timeout
         self._due[key] = due
         if due < self._at:
             self._arm(due)
 
-    def discard(self, key: int) -> None:
+    def discard(self, key: Key) -> None:
         """The key came in time."""
         self._due.pop(key, None)
 

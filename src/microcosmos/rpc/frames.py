@@ -28,6 +28,7 @@ CHUNK = 64 * 1024
 HEADER = struct.Struct("<IBI")
 HEAD = HEADER.size
 _AFTER_LENGTH = HEAD - 4
+_LONG = (REQUEST, REPLY, ERROR)
 LONGEST = CHUNK + HEAD
 # A call's names and metadata ride in the same message as its body.
 MAX_MESSAGE = MAX_BODY + 256 * 1024
@@ -52,6 +53,11 @@ def chunks(kind: int, stream: int, payload: bytes) -> list[bytes]:
         pack(k if at == last else k | MORE, stream, part)
         for at, (k, part) in enumerate(zip(kinds, parts, strict=True))
     ]
+
+
+def goes_on(frame: bytes) -> bool:
+    """Whether a frame is the continuation of a message."""
+    return frame[4] & ~MORE == DATA
 
 
 class Reader:
@@ -79,7 +85,7 @@ class Reader:
                 break
             payload = buffer[at + HEAD : stop]
             at = stop
-            if kind < DATA:
+            if 0 < kind < DATA:
                 messages.append((kind, stream, payload))
             elif (message := self._assemble(kind, stream, payload)) is not None:
                 messages.append(message)
@@ -89,10 +95,16 @@ class Reader:
     def _assemble(self, kind: int, stream: int, payload: bytes) -> tuple[int, int, bytes] | None:
         if kind == GOAWAY:
             return kind, stream, payload
-        if kind & 0x7F != DATA:
-            self._parts[stream] = (kind & 0x7F, [payload], len(payload))
+        if kind & ~MORE != DATA:
+            if kind & ~MORE not in _LONG:
+                raise errors.BadRequest("rpc.lane", "a frame of an unknown kind")
+            self._parts[stream] = (kind & ~MORE, [payload], len(payload))
             return None
         first, parts, size = self._parts.get(stream, (0, [], 0))
+        if first == CANCEL:
+            if not kind & MORE:
+                del self._parts[stream]
+            return None
         if not first or size + len(payload) > MAX_MESSAGE:
             raise errors.BadRequest("rpc.lane", "a message over the limit, or its end alone")
         parts.append(payload)
@@ -103,5 +115,6 @@ class Reader:
         return first, stream, b"".join(parts)
 
     def forget(self, stream: int) -> None:
-        """The rest of a message is no longer wanted."""
-        self._parts.pop(stream, None)
+        """The rest of a message is no longer wanted, though it may still come."""
+        if stream in self._parts:
+            self._parts[stream] = (CANCEL, [], 0)

@@ -47,6 +47,8 @@ def endpoint(
     Raises:
         TypeError: the signature cannot be a request; the text says why.
     """
+    if not hasattr(function, "__name__"):
+        raise TypeError(f"{function!r} is no function; give a function or a method")
     full_name = names.endpoint_name(service, name or function.__name__)
     signature = _Signature(function, full_name)
     about = dict(metadata or {})
@@ -66,11 +68,17 @@ class _Signature:
     """What a function takes and gives."""
 
     def __init__(self, function: Function, full_name: str) -> None:
-        hints = typing.get_type_hints(function, include_extras=True)
+        try:
+            hints = typing.get_type_hints(function, include_extras=True)
+        except NameError as exc:
+            raise TypeError(
+                f"{function.__name__}: {exc}; the types of a handler must stand in its module"
+            ) from None
         parameters = list(inspect.signature(function).parameters.values())
         self.returns = hints.get("return", Any)
         self.wants_context = [p.name for p in parameters if hints.get(p.name) is context.Context]
         self.names = [p.name for p in parameters]
+        self.by_name = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY]
         fields = [p for p in parameters if p.name not in self.wants_context]
         _check(function, fields)
         kind = hints.get(fields[0].name, Any) if len(fields) == 1 else None
@@ -113,7 +121,7 @@ def _request_type(
 def _default(field: inspect.Parameter) -> tuple[Any, ...]:
     if field.default is field.empty:
         return ()
-    if isinstance(field.default, list | dict | set):
+    if isinstance(field.default, list | dict | set | bytearray) or is_struct(type(field.default)):
         return (msgspec.field(default_factory=functools.partial(copy.deepcopy, field.default)),)
     return (field.default,)
 
@@ -134,6 +142,8 @@ def _shape(kind: Any, name: str) -> schema.Value:
 
 def _from_foreign(kind: Any, value: Any) -> Any:
     """Let pydantic models be read by their own rules."""
+    if kind is object:
+        return value
     if validate := getattr(kind, "model_validate", None):
         return validate(value)
     raise NotImplementedError(f"no way to read a {kind}")
@@ -149,10 +159,17 @@ def _to_foreign(value: Any) -> Any:
 def _compile(
     function: Function, signature: _Signature, service: str, *, lenient: bool
 ) -> Callable[[bytes], Awaitable[bytes]]:
-    decoder = msgspec.json.Decoder(signature.request, strict=not lenient, dec_hook=_from_foreign)
+    try:
+        decoder = msgspec.json.Decoder(
+            signature.request, strict=not lenient, dec_hook=_from_foreign
+        )
+    except TypeError as exc:
+        raise TypeError(f"{function.__name__}: {exc}") from None
     encode = msgspec.json.Encoder(enc_hook=_to_foreign).encode
     arguments = _arguments(signature)
     invoke = function if inspect.iscoroutinefunction(function) else _in_thread(function)
+    if signature.by_name:
+        invoke = _with_names(invoke, signature.by_name)
 
     async def answer(body: bytes) -> bytes:
         try:
@@ -181,11 +198,30 @@ def _arguments(signature: _Signature) -> Callable[[Any], tuple[Any, ...]]:
     return with_context
 
 
+def _with_names(
+    invoke: Callable[..., Awaitable[Any]], by_name: list[str]
+) -> Callable[..., Awaitable[Any]]:
+    """Give the last arguments by their names."""
+
+    def named(*arguments: Any) -> Awaitable[Any]:
+        at = len(arguments) - len(by_name)
+        return invoke(*arguments[:at], **dict(zip(by_name, arguments[at:], strict=True)))
+
+    return named
+
+
 def _in_thread(function: Function) -> Callable[..., Awaitable[Any]]:
     """Run a function that blocks in a thread, with the context of its call."""
 
+    def run(*arguments: Any, **named: Any) -> Any:
+        try:
+            return function(*arguments, **named)
+        except StopIteration as exc:
+            # No future can hold one: the call would wait for ever.
+            raise RuntimeError("the handler raised StopIteration") from exc
+
     @functools.wraps(function)
-    async def invoke(*arguments: Any) -> Any:
-        return await asyncio.to_thread(function, *arguments)
+    async def invoke(*arguments: Any, **named: Any) -> Any:
+        return await asyncio.to_thread(run, *arguments, **named)
 
     return invoke

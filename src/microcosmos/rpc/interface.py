@@ -44,14 +44,12 @@ Middleware = Callable[[Handler], Handler]
 class Transport(Protocol):
     """Carries calls to where a service answers."""
 
-    def reaches(self, service: str) -> bool:
-        """Whether a call to this service may be tried here now."""
-
     async def call(self, call: Call) -> bytes:
         """Carry one call and its answer.
 
         Raises:
-            Unreachable: the call was not sent; another transport may carry it.
+            Unreachable: the service cannot be called here now, and the call was not sent; another
+                transport may carry it.
             errors.Error: what the callee answered, or what became of the call on its way.
         """
 
@@ -68,9 +66,28 @@ class Resolver(Protocol):
     def knows(self, service: str) -> bool:
         """Whether the service is registered at all."""
 
+    def retries(self, service: str, endpoint: str) -> bool:
+        """Whether an endpoint may be called again after a passing failure."""
+
 
 class Unreachable(Exception):
     """A transport could not even send a call; nothing has happened, so another may try."""
+
+
+def check_size(call: Call) -> None:
+    """Refuse a request over the limit before it is sent.
+
+    Raises:
+        errors.TooLarge: the body is over `MAX_BODY`.
+    """
+    if len(call.body) > MAX_BODY:
+        raise too_large(call, "request", len(call.body))
+
+
+def too_large(call: Call, what: str, size: int, limit: int = MAX_BODY) -> errors.TooLarge:
+    """The 413 of a request or an answer over a limit."""
+    detail = f"the {what} has {size} bytes; the limit of one call is {limit}"
+    return errors.TooLarge(call.service, detail)
 
 
 def late(call: Call) -> errors.DeadlineExceeded:

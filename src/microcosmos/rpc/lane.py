@@ -8,17 +8,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
+from typing import Any
 
 from microcosmos.base import errors
 
 from . import frames
-from .interface import Call, Resolver, Unreachable
+from .interface import MAX_BODY, Call, Resolver, Unreachable, check_size, too_large
 from .line import Line
 from .pending import Pending
-from .server import Server, check_size
+from .server import Server
+
+_PATIENCE = 1.0
+"""Seconds that callers have to close their lines to a server that leaves."""
 
 
 @contextlib.asynccontextmanager
@@ -29,34 +32,55 @@ async def listen(path: Path, server: Server, *, drain: float = 10.0) -> AsyncIte
     and closes.
     """
     path.unlink(missing_ok=True)
-    lines: dict[Line, _Answers] = {}
-    listener = await asyncio.get_running_loop().create_unix_server(
-        lambda: _accept(server, lines), path
-    )
+    lines = _Lines(server)
+    listener = await asyncio.get_running_loop().create_unix_server(lines.accept, path)
     path.chmod(0o600)
     try:
         yield
     finally:
         path.unlink(missing_ok=True)
         listener.close()
-        for line in lines:
+        await lines.leave(drain)
+
+
+class _Lines:
+    """The lines that a server has accepted."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self._open: dict[Line, _Answers] = {}
+        self._none = asyncio.Event()
+        self._none.set()
+
+    def accept(self) -> Line:
+        answers = _Answers(self._server)
+        line = Line(answers.received, self._lost)
+        self._open[line] = answers
+        self._none.clear()
+        return line
+
+    def _lost(self, line: Line) -> None:
+        self._open.pop(line).cancel_all()
+        if not self._open:
+            self._none.set()
+
+    async def leave(self, drain: float) -> None:
+        for line in self._open:
             line.send(frames.GOAWAY, 0, b"")
-        await server.drain(drain)
-        await asyncio.sleep(0)
-        for line in list(lines):
+        # A caller that hears GOAWAY closes its line when it has its answers; calls that were on
+        # their way are answered until then.
+        if await self._server.drain(drain):
+            await self._gone()
+        for line in list(self._open):
             line.close()
+        await self._gone()
+        for line in list(self._open):
+            line.abort()
+        await self._gone()
 
-
-def _accept(server: Server, lines: dict[Line, _Answers]) -> Line:
-    answers = _Answers(server)
-
-    def lost(line: Line) -> None:
-        lines.pop(line, None)
-        answers.cancel_all()
-
-    line = Line(answers.received, lost)
-    lines[line] = answers
-    return line
+    async def _gone(self) -> None:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._none.wait(), _PATIENCE)
 
 
 class _Answers:
@@ -77,6 +101,7 @@ class _Answers:
             self._tasks[stream] = self._create(self._answer(line, stream, call))
         elif kind == frames.CANCEL:
             line.forget(stream)
+            line.drop(stream)
             if task := self._tasks.get(stream):
                 task.cancel()
 
@@ -108,20 +133,19 @@ class LaneTransport:
         self._resolver = resolver
         self._lines: dict[str, _Calls] = {}
         self._dead: dict[str, float] = {}
-        self._turn = itertools.count()
-        self._opening: dict[str, asyncio.Task[_Calls]] = {}
-
-    def reaches(self, service: str) -> bool:
-        """Whether a replica is on this host."""
-        return bool(self._resolver.lanes(service))
+        self._turns: dict[str, int] = {}
+        self._opening: dict[str, asyncio.Task[_Calls | None]] = {}
 
     async def call(self, call: Call) -> bytes:
         """Carry one call; see `interface.Transport`."""
-        check_size(call)
         paths = self._resolver.lanes(call.service)
-        start = next(self._turn)
-        for at in range(len(paths)):
-            path = paths[(start + at) % len(paths)]
+        if len(paths) > 1:
+            # Each service counts its own turns: two that are called in turn would else each
+            # meet the same one of two replicas every time.
+            turn = self._turns.get(call.service, 0) % len(paths)
+            self._turns[call.service] = turn + 1
+            paths = paths[turn:] + paths[:turn]
+        for path in paths:
             calls = self._lines.get(path)
             if calls is None or not calls.usable:
                 calls = await self._open(path)
@@ -130,54 +154,71 @@ class LaneTransport:
         raise Unreachable(call.service)
 
     async def _open(self, path: str) -> _Calls | None:
-        now = asyncio.get_running_loop().time()
-        if self._dead.get(path, 0.0) > now:
+        if self._dead.get(path, 0.0) > asyncio.get_running_loop().time():
             return None
         opening = self._opening.get(path)
         if opening is None:
-            opening = self._opening[path] = asyncio.create_task(_connect(path))
-            opening.add_done_callback(lambda _: self._opening.pop(path, None))
+            opening = self._opening[path] = asyncio.create_task(self._connect(path))
+        return await asyncio.shield(opening)
+
+    async def _connect(self, path: str) -> _Calls | None:
+        loop = asyncio.get_running_loop()
+        calls = _Calls(lambda: self._lost(path, calls))
         try:
-            calls = await asyncio.shield(opening)
+            _, line = await loop.create_unix_connection(
+                lambda: Line(calls.received, calls.lost), path
+            )
         except OSError:
-            self._dead[path] = now + 1.0
+            self._dead[path] = loop.time() + 1.0
             return None
+        finally:
+            del self._opening[path]
         self._dead.pop(path, None)
+        calls.line = line
         self._lines[path] = calls
         return calls
 
+    def _lost(self, path: str, calls: _Calls) -> None:
+        if self._lines.get(path) is calls:
+            del self._lines[path]
+
     async def close(self) -> None:
         """Close every line; what waits on them fails with `ConnectionLost`."""
-        for calls in self._lines.values():
-            calls.close()
-        self._lines.clear()
-
-
-async def _connect(path: str) -> _Calls:
-    calls = _Calls()
-    loop = asyncio.get_running_loop()
-    _, line = await loop.create_unix_connection(lambda: Line(calls.received, calls.lost), path)
-    calls.line = line
-    return calls
+        for opening in self._opening.values():
+            opening.cancel()
+        for calls in list(self._lines.values()):
+            calls.line.abort()
+        # The loop tells the lines that they are lost in its next turn.
+        await asyncio.sleep(0)
 
 
 class _Calls:
-    """One line to a server, and the calls on it."""
+    """One line to a server, and the calls on it.
+
+    Attributes:
+        line: the line.
+        usable: False once the server has said GOAWAY or the line is lost.
+
+    Args:
+        gone: called when the line is lost.
+    """
 
     line: Line
 
-    def __init__(self) -> None:
+    def __init__(self, gone: Callable[[], None]) -> None:
         self._pending = Pending(self._abandon)
-        self._leaving = False
+        self._gone = gone
+        self.usable = True
 
-    @property
-    def usable(self) -> bool:
-        return self.line.open and not self._leaving
-
-    async def call(self, call: Call) -> bytes:
+    def call(self, call: Call) -> Coroutine[Any, Any, bytes]:
+        request = frames.encode_call(call)
+        if len(request) > MAX_BODY:
+            check_size(call)
+            if len(request) > frames.MAX_MESSAGE:
+                raise too_large(call, "request with its metadata", len(request), frames.MAX_MESSAGE)
         number, future = self._pending.begin(call)
-        self.line.send(frames.REQUEST, number, frames.encode_call(call))
-        return await self._pending.wait(number, future)
+        self.line.send(frames.REQUEST, number, request)
+        return self._pending.wait(number, future)
 
     def received(self, line: Line, kind: int, stream: int, payload: bytes) -> None:
         if kind == frames.REPLY:
@@ -185,17 +226,17 @@ class _Calls:
         elif kind == frames.ERROR:
             self._pending.fail(stream, errors.from_wire(payload))
         elif kind == frames.GOAWAY:
-            self._leaving = True
+            self.usable = False
+            self._pending.when_ended(line.close)
 
     def lost(self, line: Line) -> None:
+        self.usable = False
+        self._gone()
         self._pending.fail_all("the line broke")
         self._pending.close()
 
-    def close(self) -> None:
-        self._leaving = True
-        self.line.close()
-
-    def _abandon(self, number: int) -> None:
+    def _abandon(self, number: int, call: Call) -> None:
         self.line.forget(number)
+        self.line.drop(number)
         if self.line.open:
             self.line.send(frames.CANCEL, number, b"")

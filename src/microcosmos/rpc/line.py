@@ -30,9 +30,10 @@ class Line(asyncio.Protocol):
         self._reader = frames.Reader()
         self._loop = asyncio.get_running_loop()
         self._out: list[bytes] = []
-        self._long: deque[list[bytes]] = deque()
+        self._long: deque[tuple[int, list[bytes]]] = deque()
         self._flushing = False
         self._paused = False
+        self._closing = False
         self._transport: asyncio.Transport | None = None
         self.open = False
 
@@ -49,7 +50,7 @@ class Line(asyncio.Protocol):
             for kind, stream, payload in self._reader.feed(data):
                 self._received(self, kind, stream, payload)
         except errors.BadRequest:
-            self.close()
+            self.abort()
 
     def pause_writing(self) -> None:
         self._paused = True
@@ -63,7 +64,7 @@ class Line(asyncio.Protocol):
         if len(payload) <= frames.CHUNK:
             self._out.append(frames.pack(kind, stream, payload))
         else:
-            self._long.append(frames.chunks(kind, stream, payload)[::-1])
+            self._long.append((stream, frames.chunks(kind, stream, payload)[::-1]))
         if not self._flushing:
             self._wake()
 
@@ -71,11 +72,26 @@ class Line(asyncio.Protocol):
         """The rest of what is coming on a stream is no longer wanted."""
         self._reader.forget(stream)
 
+    def drop(self, stream: int) -> None:
+        """Send no more of a message: nobody wants the rest of it."""
+        for at, (number, parts) in enumerate(self._long):
+            if number == stream:
+                if frames.goes_on(parts[-1]):
+                    # The other side has the beginning, so it must hear of the end.
+                    parts[:] = [frames.pack(frames.DATA, stream, b"")]
+                else:
+                    del self._long[at]
+                return
+
     def close(self) -> None:
-        """Close after what is queued has left."""
-        if self._transport and not self._transport.is_closing():
-            self._flush()
-            self._transport.close()
+        """Close once what is queued has left."""
+        self._closing = True
+        self._flush()
+
+    def abort(self) -> None:
+        """Close at once."""
+        if self._transport:
+            self._transport.abort()
 
     def _wake(self) -> None:
         self._flushing = True
@@ -91,9 +107,11 @@ class Line(asyncio.Protocol):
             self._out.clear()
         # Long messages take turns, a chunk each, and only while the other side keeps up.
         if self._long and not self._paused:
-            parts = self._long.popleft()
+            stream, parts = self._long.popleft()
             transport.write(parts.pop())
             if parts:
-                self._long.append(parts)
+                self._long.append((stream, parts))
             if self._long and not self._flushing:
                 self._wake()
+        if self._closing and not self._long:
+            transport.close()

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 
 from microcosmos.base import errors
 
-from .interface import Call, Unreachable, late
-from .server import Server, check_size
+from .interface import Call, Unreachable, check_size, late
+from .server import Server
 
 
 class MemoryNetwork:
@@ -20,7 +19,8 @@ class MemoryNetwork:
 
     def __init__(self) -> None:
         self._servers: dict[str, list[Server]] = {}
-        self._turn = itertools.count()
+        self._turns: dict[str, int] = {}
+        self._calls: dict[asyncio.Task[bytes], Server] = {}
 
     def join(self, server: Server) -> None:
         """Let a server's services be called."""
@@ -33,9 +33,12 @@ class MemoryNetwork:
             if server in servers:
                 servers.remove(server)
 
-    def reaches(self, service: str) -> bool:
-        """Whether any server of this network answers for the service."""
-        return bool(self._servers.get(service))
+    def cut(self, server: Server) -> None:
+        """Lose a server as if its process had died: its calls fail with `ConnectionLost`."""
+        self.leave(server)
+        for task, handling in self._calls.items():
+            if handling is server:
+                task.cancel()
 
     async def call(self, call: Call) -> bytes:
         """Carry one call; see `interface.Transport`."""
@@ -43,12 +46,26 @@ class MemoryNetwork:
         if not servers:
             raise Unreachable(call.service)
         check_size(call)
-        server = servers[next(self._turn) % len(servers)]
+        turn = self._turns[call.service] = self._turns.get(call.service, -1) + 1
+        server = servers[turn % len(servers)]
         own = Call(call.service, call.endpoint, call.body, dict(call.metadata), call.timeout)
         task = asyncio.create_task(server.handle(own))
+        self._calls[task] = server
+        task.add_done_callback(self._ended)
         try:
-            return await asyncio.wait_for(task, call.timeout)
-        except errors.Error:
-            raise
-        except TimeoutError:
-            raise late(call) from None
+            await asyncio.wait((task,), timeout=call.timeout)
+        finally:
+            # Nothing, if it has ended.
+            task.cancel()
+        if not task.done():
+            raise late(call)
+        if task.cancelled():
+            raise errors.ConnectionLost(
+                call.service, f"the server was lost before {call.service} {call.endpoint} answered"
+            )
+        return task.result()
+
+    def _ended(self, task: asyncio.Task[bytes]) -> None:
+        del self._calls[task]
+        if not task.cancelled():
+            task.exception()  # seen, though its caller may have gone

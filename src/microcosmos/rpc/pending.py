@@ -16,11 +16,11 @@ class Pending:
     """Waits for answers.
 
     Args:
-        abandoned: called with the number of a call whose caller no longer waits, so that the
+        abandoned: called with a call whose caller no longer waits, and its number, so that the
             other side can be told.
     """
 
-    def __init__(self, abandoned: Callable[[int], None]) -> None:
+    def __init__(self, abandoned: Callable[[int, Call], None]) -> None:
         self._loop = asyncio.get_running_loop()
         self._waiting: dict[int, tuple[Call, asyncio.Future[bytes]]] = {}
         self._numbers = itertools.count(1)
@@ -44,11 +44,30 @@ class Pending:
         try:
             return await future
         except asyncio.CancelledError:
-            self._abandoned(number)
+            if waiting := self._waiting.get(number):
+                self._abandoned(number, waiting[0])
             raise
         finally:
-            if self._waiting.pop(number, None):
-                self._deadlines.discard(number)
+            self.forget(number)
+
+    def forget(self, number: int) -> None:
+        """Nobody waits for this call."""
+        if self._waiting.pop(number, None):
+            self._deadlines.discard(number)
+
+    def when_ended(self, callback: Callable[[], None]) -> None:
+        """Call back once every call that waits now has ended, at once if there is none."""
+        left = {future for _, future in self._waiting.values() if not future.done()}
+
+        def ended(future: asyncio.Future[bytes]) -> None:
+            left.discard(future)
+            if not left:
+                callback()
+
+        for future in list(left):
+            future.add_done_callback(ended)
+        if not left:
+            callback()
 
     def resolve(self, number: int, answer: bytes) -> None:
         """The answer has come."""
@@ -74,5 +93,5 @@ class Pending:
 
     def _expire(self, number: int) -> None:
         if waiting := self._waiting.get(number):
-            self._abandoned(number)
+            self._abandoned(number, waiting[0])
             self.fail(number, late(waiting[0]))

@@ -8,29 +8,31 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from microcosmos.base import context, errors
+from microcosmos.base import context, errors, names
 from microcosmos.base.schema import Value
 
-from .interface import MAX_BODY, Call, Handler, Middleware
+from .interface import MAX_BODY, Call, Handler, Middleware, too_large
 
 if TYPE_CHECKING:
     from .client import Client
 
 log = logging.getLogger("microcosmos.rpc")
 
+_metadata = context.Metadata.wrap
+
 Verifier = Callable[[Call], Awaitable[object | None]]
 """Says who calls, or raises Unauthorized or Forbidden."""
 
 
 class Stats:
-    """Counters of one endpoint, since the server started; times in nanoseconds."""
+    """Counters of one endpoint since the server started; times in seconds."""
 
     __slots__ = ("errors", "last_error", "processing_time", "requests")
 
     def __init__(self) -> None:
         self.requests = 0
         self.errors = 0
-        self.processing_time = 0
+        self.processing_time = 0.0
         self.last_error = ""
 
 
@@ -107,16 +109,19 @@ class Server:
         self.client = client
         self._verifier = verifier
         self._active = 0
-        self._idle = asyncio.Event()
-        self._idle.set()
+        self._drained: asyncio.Event | None = None
         self.draining = False
 
     def add(self, service: Hosted) -> None:
         """Answer for one more service.
 
         Raises:
+            errors.BadRequest: a name that cannot be one.
             errors.Conflict: this process serves that name already.
         """
+        names.check_service(service.name)
+        for endpoint in service.endpoints:
+            names.check_endpoint(endpoint)
         if service.name in self.services:
             raise errors.Conflict("rpc", f"{service.name} is served by this process already")
         self.services[service.name] = service
@@ -133,64 +138,58 @@ class Server:
         if hosted is None or handler is None:
             raise _unknown(call, hosted)
         stats = hosted.endpoints[call.endpoint].stats
-        deadline = None if call.timeout is None else time.monotonic() + call.timeout
-        here = context.Context(context.Metadata.wrap(call.metadata), deadline)
-        here.client = self.client
+        started = time.monotonic()
+        deadline = None if call.timeout is None else started + call.timeout
+        here = context.Context(_metadata(call.metadata), deadline, None, self.client)
         context.set_current(here)
         self._active += 1
-        self._idle.clear()
-        started = time.perf_counter_ns()
         try:
             if self._verifier is not None:
                 here.account = await self._verifier(call)
             answer = await handler(call)
             if len(answer) > MAX_BODY:
-                raise errors.TooLarge(call.service, _too_large("answer", len(answer)))
+                raise too_large(call, "answer", len(answer))
             return answer
-        except Exception as exc:  # noqa: BLE001 - whatever a handler raises must become an answer
+        except (Exception, SystemExit) as exc:  # noqa: BLE001 - all of it must become an answer
+            raise self._failed(call, stats, exc) from None
+        except asyncio.CancelledError as exc:
+            # Of something that the handler waited for, unless the call itself was cancelled.
+            if (task := asyncio.current_task()) is None or task.cancelling():
+                raise
             raise self._failed(call, stats, exc) from None
         finally:
             stats.requests += 1
-            stats.processing_time += time.perf_counter_ns() - started
+            stats.processing_time += time.monotonic() - started
             self._active -= 1
-            if not self._active:
-                self._idle.set()
+            if self._drained is not None and not self._active:
+                self._drained.set()
 
-    def _failed(self, call: Call, stats: Stats, exc: Exception) -> errors.Error:
+    def _failed(self, call: Call, stats: Stats, exc: BaseException) -> errors.Error:
+        error = errors.from_exception(exc, call.service)
         stats.errors += 1
-        stats.last_error = str(exc)
+        stats.last_error = str(error)
         if not isinstance(exc, errors.Error):
             log.error("%s %s failed", call.service, call.endpoint, exc_info=exc)
-        return errors.from_exception(exc, call.service)
+        return error
 
     async def drain(self, timeout: float) -> bool:
         """Wait until no call is being handled; False if ``timeout`` seconds were not enough."""
         self.draining = True
+        if not self._active:
+            return True
+        if self._drained is None:
+            self._drained = asyncio.Event()
         try:
-            await asyncio.wait_for(self._idle.wait(), timeout)
+            await asyncio.wait_for(self._drained.wait(), timeout)
         except TimeoutError:
             return False
         return True
 
 
-def check_size(call: Call) -> None:
-    """Refuse a request over the limit before it is sent.
-
-    Raises:
-        errors.TooLarge: the body is over `MAX_BODY`.
-    """
-    if len(call.body) > MAX_BODY:
-        raise errors.TooLarge(call.service, _too_large("request", len(call.body)))
-
-
-def _too_large(what: str, size: int) -> str:
-    return f"the {what} has {size} bytes; the limit of one call is {MAX_BODY}"
-
-
 def _unknown(call: Call, hosted: Hosted | None) -> errors.Error:
     if hosted is None:
         return errors.NotFound("rpc", f"service {call.service} is not here")
-    names = ", ".join(sorted(hosted.endpoints)) or "none"
+    there = ", ".join(sorted(hosted.endpoints)) or "none"
     return errors.NotFound(
-        call.service, f"service {call.service} has no endpoint {call.endpoint}; it has: {names}"
+        call.service, f"service {call.service} has no endpoint {call.endpoint}; it has: {there}"
     )

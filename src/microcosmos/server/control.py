@@ -126,3 +126,7 @@ class OneSocket:
     def knows(self, service: str) -> bool:
         """Whether it is that service."""
         return service == self._service
+
+    def retries(self, service: str, endpoint: str) -> bool:
+        """A process must not be started twice."""
+        return False

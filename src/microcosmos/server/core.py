@@ -75,14 +75,13 @@ class Core:
         """Answer for services, with their names in the registry, until the block ends."""
         where = {LANE: str(self.home.core_lane), HOST: this_host(), REPLICA: "core"}
         for hosted in services:
-            hosted.metadata.update(where)
             self.server.add(hosted)
             await self.registry.register(record(hosted, self.node, {**where, "server": "core"}))
         if self.nc is None:
             yield
         else:
             async with rpc_nats.serve(
-                self.nc, self.server, node=self.node, services=services, drain=DRAIN
+                self.nc, self.server, node=self.node, about=where, services=services, drain=DRAIN
             ):
                 yield
 

@@ -57,12 +57,13 @@ class LivePlatform:
         server = Server(client=self.client)
         records = [record(hosted, node, metadata, self.membership.nats_url) for hosted in services]
         for hosted in services:
-            hosted.metadata.update(metadata)
             server.add(hosted)
         async with contextlib.AsyncExitStack() as stack:
             await stack.enter_async_context(listen(lane, server))
             if self._nc is not None:
-                await stack.enter_async_context(nats.serve(self._nc, server, node=node))
+                await stack.enter_async_context(
+                    nats.serve(self._nc, server, node=node, about=metadata)
+                )
             await self._register(records)
             stack.push_async_callback(self._deregister, records)
             await stack.enter_async_context(
