@@ -24,7 +24,7 @@ async def test_a_path_is_looked_up_once(platform: Bench) -> None:
     await platform.start(helloworld())
     known = Routes(platform.platform.table)
     route = known["/helloworld"]
-    assert (route.service, route.endpoint, route.retry) == ("helloworld", "Helloworld.Call", True)
+    assert (route.service, route.endpoint) == ("helloworld", "Helloworld.Call")
     assert known["/helloworld"] is route
     assert list(known) == ["/helloworld"]
 
@@ -75,7 +75,7 @@ async def test_an_endpoint_that_says_so_is_not_retried(platform: Bench) -> None:
     async def call() -> None: ...
 
     await platform.start(once)
-    assert not Routes(platform.platform.table)["/once"].retry
+    assert not platform.platform.table.retries("once", "Once.Call")
 
 
 async def test_an_unknown_endpoint_is_answered_with_those_there_are(platform: Bench) -> None:

@@ -10,6 +10,7 @@ from microcosmos.base import context, errors
 Header = tuple[str, str]
 
 JSON: Header = ("content-type", "application/json")
+_PLAIN = [JSON]
 COMPRESS_FROM = 1024
 """Answers of fewer bytes are not worth compressing."""
 
@@ -33,6 +34,9 @@ def headers_of(request: dict[str, str]) -> list[Header]:
 
 def send(proto: Any, request: dict[str, str], body: bytes, status: int = 200) -> None:
     """Send a JSON answer, compressed where it helps and is accepted."""
+    if len(body) < COMPRESS_FROM and "origin" not in request:
+        proto.response_bytes(status, _PLAIN, body)
+        return
     answer = headers_of(request)
     if len(body) >= COMPRESS_FROM:
         answer.append(("vary", "Accept-Encoding"))

@@ -106,9 +106,6 @@ class Gateway:
 
     async def __rsgi__(self, scope: Any, proto: Any) -> None:
         """Answer one request; Granian's entry."""
-        if scope.proto != "http":
-            proto.close(400)
-            return
         request = dict(scope.headers.items())
         metadata = self._metadata(request)
         try:
@@ -121,7 +118,7 @@ class Gateway:
             call = Call(route.service, route.endpoint, sent, metadata, timeout or DEFAULT_TIMEOUT)
             self._patience.begin(proto)
             try:
-                reply = await self._client.send(call, retry=route.retry)
+                reply = await self._client.send(call)
             finally:
                 self._patience.end(proto)
             answer.send(proto, request, reply)
@@ -142,8 +139,7 @@ class Gateway:
     def _metadata(self, request: dict[str, str]) -> dict[str, str]:
         titles = self._titles
         metadata = {title: value for name, value in request.items() if (title := titles[name])}
-        trace = metadata.get(context.TRACE)
-        if trace is None or not _TRACE.fullmatch(trace):
+        if context.TRACE not in metadata or not _TRACE.fullmatch(metadata[context.TRACE]):
             metadata[context.TRACE] = f"{self._prefix}{next(self._count):016x}"
         return metadata
 

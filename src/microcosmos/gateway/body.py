@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import codecs
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable
 from typing import Any
 from urllib.parse import unquote_plus
 
@@ -31,16 +31,16 @@ FIELDS_LIMIT = 1000
 logging.getLogger("python_multipart").setLevel(logging.CRITICAL)
 
 
-def pairs(text: str) -> Iterator[tuple[str, str]]:
+def pairs(text: str) -> Iterable[tuple[str, str]]:
     """The names and values of a query string or a form.
 
     Raises:
         errors.BadRequest: percent escapes that are not UTF-8.
     """
-    for part in text.split("&"):
-        if part:
-            name, _, value = part.partition("=")
-            yield _unquoted(name), _unquoted(value)
+    found = [part.partition("=") for part in text.split("&") if part]
+    if "%" in text or "+" in text:
+        return [(_unquoted(name), _unquoted(value)) for name, _, value in found]
+    return [(name, value) for name, _, value in found]
 
 
 def _unquoted(text: str) -> str:

@@ -27,10 +27,14 @@ class Patience:
         self._old: dict[Any, asyncio.Task[Any]] = {}
         self._watched: dict[Any, Any] = {}
         self._ticking = False
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     def begin(self, proto: Any) -> None:
         """The current task makes a call for this client."""
-        task = asyncio.current_task()
+        if self._loop is None:
+            self._loop = asyncio.get_running_loop()
+        # Given the loop, asyncio does not look for it, which is a system call.
+        task = asyncio.current_task(self._loop)
         assert task is not None
         self._young[proto] = task
         if not self._ticking:

@@ -17,13 +17,12 @@ LONGEST_PATH = 512
 class Route:
     """Where a path leads."""
 
-    __slots__ = ("endpoint", "form", "retry", "service")
+    __slots__ = ("endpoint", "form", "service")
 
-    def __init__(self, service: str, endpoint: str, shape: Value, *, retry: bool) -> None:
+    def __init__(self, service: str, endpoint: str, shape: Value) -> None:
         self.service = service
         self.endpoint = endpoint
         self.form = Form(shape)
-        self.retry = retry
 
 
 class Routes(dict[str, Route]):
@@ -53,8 +52,7 @@ class Routes(dict[str, Route]):
         if known is None:
             self._refuse(service, endpoint)
         shape = known.request if known else Value()
-        retry = known is None or known.metadata.get("retry") != "false"
-        route = Route(service, endpoint, shape, retry=retry)
+        route = Route(service, endpoint, shape)
         if known is not None:
             if len(self) >= _REMEMBERED:
                 self.clear()
