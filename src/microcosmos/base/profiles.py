@@ -27,7 +27,7 @@ class Profile:
 
 
 LOCAL = Profile("local", "nats://bundled", "sqlite:///{home}/store.db", "processes://")
-TEST = replace(LOCAL, name="test", store="memory://")
+TEST = replace(LOCAL, name="test", engine="memory://", store="memory://")
 PROFILES = {profile.name: profile for profile in (LOCAL, TEST)}
 
 

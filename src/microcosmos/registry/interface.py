@@ -128,3 +128,16 @@ class Registry(Protocol):
 
     def watch(self, name: str = "", *, domain: str = "") -> AsyncIterator[Result]:
         """Changes from now on, of one service or of all."""
+
+
+class OwnRegistry(Registry, Protocol):
+    """The registry seen from the process that keeps it."""
+
+    async def lose(self, service: Service) -> None:
+        """Remove nodes whose processes have died, of a service that is expected back.
+
+        The service stays known while it has no node: calls are a 503, not a 404.
+        """
+
+    async def forget(self, name: str) -> None:
+        """Expect a service no longer: without a node it is not known any more."""

@@ -17,7 +17,7 @@ import msgspec
 from microcosmos.base import clock as clocks
 from microcosmos.base import errors, names
 
-from .interface import REPLICA, TTL, Node, Result, Service
+from .interface import REPLICA, TTL, Result, Service
 
 _REMEMBERED = 4096
 _Key = tuple[str, str, str]
@@ -41,6 +41,7 @@ class MemoryRegistry:
         self._expiry: dict[tuple[_Key, str], float] = {}
         self._results: deque[Result] = deque(maxlen=_REMEMBERED)
         self._changed = asyncio.Event()
+        self._closed = False
         self._listeners: list[Callable[[Result], None]] = []
         self.epoch = secrets.token_hex(8)
         self.sequence = 0
@@ -76,14 +77,18 @@ class MemoryRegistry:
     async def deregister(self, service: Service) -> None:
         self._remove(_key(service), {node.id for node in service.nodes})
 
-    async def deregister_replica(self, replica: str) -> None:
-        """Remove the nodes that a process of our runtime was."""
-        for key, service in list(self._services.items()):
-            gone = {node.id for node in service.nodes if node.metadata.get(REPLICA) == replica}
-            if gone:
-                self._remove(key, gone)
+    async def lose(self, service: Service) -> None:
+        """See `interface.OwnRegistry`."""
+        self._remove(_key(service), {node.id for node in service.nodes}, expected=True)
 
-    def _remove(self, key: _Key, gone: set[str]) -> None:
+    async def forget(self, name: str) -> None:
+        """See `interface.OwnRegistry`."""
+        for key, service in list(self._services.items()):
+            if service.name == name and not service.nodes:
+                del self._services[key]
+                self._tell("delete", service)
+
+    def _remove(self, key: _Key, gone: set[str], *, expected: bool = False) -> None:
         known = self._services.get(key)
         if known is None:
             return
@@ -93,7 +98,7 @@ class MemoryRegistry:
         if len(kept) == len(known.nodes):
             return
         rest = msgspec.structs.replace(known, nodes=kept)
-        if kept:
+        if kept or expected:
             self._services[key] = rest
             self._tell("update", rest)
         else:
@@ -109,7 +114,9 @@ class MemoryRegistry:
     async def get_service(self, name: str, *, domain: str = "") -> list[Service]:
         self.expire()
         domain = domain or DEFAULT_DOMAIN
-        found = [s for (d, n, _), s in self._services.items() if n == name and d == domain]
+        found = [
+            s for (d, n, _), s in self._services.items() if n == name and d == domain and s.nodes
+        ]
         if not found:
             raise errors.NotFound(
                 "registry", f"service {name} not found; `micro services` lists them"
@@ -117,13 +124,13 @@ class MemoryRegistry:
         return found
 
     async def list_services(self, *, domain: str = "") -> list[Service]:
+        return [service for service in self.known(domain) if service.nodes]
+
+    def known(self, domain: str = "") -> list[Service]:
+        """Every service, also those that are expected back and have no node now."""
         self.expire()
         domain = domain or DEFAULT_DOMAIN
         return [self._services[key] for key in sorted(self._services) if key[0] == domain]
-
-    def nodes(self) -> list[Node]:
-        """Every living node of every service."""
-        return [node for service in self._services.values() for node in service.nodes]
 
     def watch(self, name: str = "", *, domain: str = "") -> AsyncIterator[Result]:
         return self._watch(self.sequence, name, domain)
@@ -140,16 +147,24 @@ class MemoryRegistry:
 
         Raises:
             errors.Conflict: they are no longer remembered; read the whole list.
+            errors.Unavailable: the registry was closed.
         """
         self.expire()
-        if self.sequence <= after:
+        if self.sequence <= after and not self._closed:
             try:
                 await asyncio.wait_for(self._changed.wait(), timeout)
             except TimeoutError:
                 return []
+        if self._closed:
+            raise errors.Unavailable("registry", "the registry stops")
         if self._results and self._results[0].sequence > after + 1:
             raise errors.Conflict("registry", "these changes are no longer remembered")
         return [result for result in self._results if result.sequence > after]
+
+    def close(self) -> None:
+        """Let go of everyone who waits for changes."""
+        self._closed = True
+        self._changed.set()
 
     def _tell(self, action: Literal["create", "update", "delete"], service: Service) -> None:
         self.sequence += 1

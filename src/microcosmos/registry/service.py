@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from microcosmos.base import errors
+from microcosmos.base import context, errors
 from microcosmos.rpc.handler import endpoint
 from microcosmos.rpc.server import Hosted
 
@@ -62,7 +62,7 @@ class RegistryService:
         if after < 0 or epoch != registry.epoch:
             return await self._snapshot(service, options.domain)
         try:
-            results = await registry.changes(after, timeout=WAIT)
+            results = await registry.changes(after, timeout=_patience())
         except errors.Conflict:
             return await self._snapshot(service, options.domain)
         return Changes(
@@ -72,7 +72,7 @@ class RegistryService:
         )
 
     async def _snapshot(self, name: str, domain: str) -> Changes:
-        services = await self._registry.list_services(domain=domain)
+        services = self._registry.known(domain)
         results = [
             Result(action="create", service=service, timestamp=0)
             for service in services
@@ -82,6 +82,12 @@ class RegistryService:
         return Changes(
             epoch=registry.epoch, sequence=registry.sequence, snapshot=True, results=results
         )
+
+
+def _patience() -> float:
+    """Seconds that a watch may wait: so that its caller has the answer before it gives up."""
+    left = context.current().remaining()
+    return WAIT if left is None else min(WAIT, left * 0.8)
 
 
 def shown(services: list[Service]) -> dict[str, Any]:

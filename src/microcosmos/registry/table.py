@@ -51,6 +51,8 @@ class Table:
             versions.pop(service.version, None)
         else:
             versions[service.version] = service
+        if not versions:
+            del self._services[service.name]
         self._refresh(service.name)
 
     def replace(self, services: Iterable[Service]) -> None:
@@ -87,12 +89,13 @@ class Table:
         return self._lanes.get(service) or self._fixed.get(service) or []
 
     def knows(self, service: str) -> bool:
-        """Whether the service is or was registered."""
+        """Whether the service is registered, though perhaps none of it is alive just now."""
         return service in self._services or service in self._fixed
 
     def services(self) -> list[Service]:
         """Every version of every living service, sorted by name."""
-        return [v for name in sorted(self._services) for v in self._services[name].values()]
+        known = [v for name in sorted(self._services) for v in self._services[name].values()]
+        return [service for service in known if service.nodes]
 
     def versions(self, name: str) -> list[Service]:
         """The living versions of a service."""

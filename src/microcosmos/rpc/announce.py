@@ -46,7 +46,7 @@ class Info(msgspec.Struct, kw_only=True):
     name: str
     id: str
     version: str
-    description: str = ""
+    description: str | None = None
     metadata: dict[str, str] | None = None
     endpoints: list[EndpointInfo] | None = None
 
@@ -107,7 +107,7 @@ class _Announcement:
 
     def _info(self) -> bytes:
         endpoints = [_endpoint_info(self._hosted.name, e) for e in self._hosted.endpoints.values()]
-        return msgspec.json.encode(Info(**self._identity, endpoints=endpoints))
+        return msgspec.json.encode(Info(**self._identity, description="", endpoints=endpoints))
 
     def _stats(self) -> bytes:
         endpoints = [_endpoint_stats(self._hosted.name, e) for e in self._hosted.endpoints.values()]

@@ -177,7 +177,8 @@ class Server:
         self.draining = True
         if not self._active:
             return True
-        if self._drained is None:
+        # Each transport drains in its turn, and calls by another may have come since.
+        if self._drained is None or self._drained.is_set():
             self._drained = asyncio.Event()
         try:
             await asyncio.wait_for(self._drained.wait(), timeout)

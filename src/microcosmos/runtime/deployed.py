@@ -38,12 +38,12 @@ class Deployed:
         self.record = record
         self.ended = False
         self._workshop = workshop
-        presence = Presence(workshop.registry, record.name, record.namespace)
+        self._presence = Presence(workshop.registry, record.name, record.namespace)
         self._stirred = asyncio.Event()
         self._group = Group(
             Surroundings(
                 workshop.children,
-                presence,
+                self._presence,
                 workshop.clock,
                 workshop.settings,
                 self._stirred.set,
@@ -98,6 +98,7 @@ class Deployed:
             self._busy = "stopping"
             await self._put(status="stopping", target=None)
             await self._group.stop()
+            await self._presence.ended()
             self._follower.cancel()
             workshop, name = self._workshop, self.record.name
             await workshop.records.remove(name)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from microcosmos.base import errors
-from microcosmos.registry.interface import REPLICA, Node, Registry, Service
+from microcosmos.registry.interface import REPLICA, Node, OwnRegistry, Service
 
 # Looking through every service is for those that register under another name than they run by.
 _LOOK_EVERYWHERE = 5
@@ -23,7 +23,7 @@ class Presence:
         namespace: where it is called.
     """
 
-    def __init__(self, registry: Registry, name: str, namespace: str) -> None:
+    def __init__(self, registry: OwnRegistry, name: str, namespace: str) -> None:
         self._registry = registry
         self._name = name
         self._namespace = namespace
@@ -51,12 +51,16 @@ class Presence:
         return False
 
     async def gone(self, process: str) -> None:
-        """A process has ended: its nodes are removed at once."""
+        """A process has ended: its nodes are removed at once, and expected back."""
         for service, node in await self._nodes(everywhere=True):
             replica = node.metadata.get(REPLICA) or self._foreign.get(node.id)
             if replica == process:
-                await self._registry.deregister(msgspec.structs.replace(service, nodes=[node]))
+                await self._registry.lose(msgspec.structs.replace(service, nodes=[node]))
         self._foreign = {id: owner for id, owner in self._foreign.items() if owner != process}
+
+    async def ended(self) -> None:
+        """The service was deleted: it is expected no longer."""
+        await self._registry.forget(self._name)
 
     async def _nodes(self, *, everywhere: bool = False) -> list[tuple[Service, Node]]:
         try:

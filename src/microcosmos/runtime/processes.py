@@ -15,7 +15,7 @@ from microcosmos.base import errors
 from microcosmos.base.clock import SYSTEM, Clock
 from microcosmos.base.home import Home
 from microcosmos.base.tasks import background
-from microcosmos.registry.interface import Registry
+from microcosmos.registry.interface import OwnRegistry
 from microcosmos.store.interface import Store
 
 from . import source as sources
@@ -61,7 +61,7 @@ class ProcessRuntime:
         self,
         home: Home,
         store: Store,
-        registry: Registry,
+        registry: OwnRegistry,
         spawner: Spawner,
         environment: Environment,
         *,
@@ -214,7 +214,8 @@ class ProcessRuntime:
         if name in self._workshop.settings.reserved:
             raise errors.Conflict(_ID, f"{name} is the platform's own; choose another with --name")
         taken = self._deployed.get(name)
-        if taken and not force:
+        # What never went live is nobody's loss: a folder that failed can be run again.
+        if taken and taken.record.generation and not force:
             record = taken.record
             raise errors.Conflict(
                 _ID,

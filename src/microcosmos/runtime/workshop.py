@@ -10,7 +10,7 @@ import msgspec
 
 from microcosmos.base.clock import Clock
 from microcosmos.base.home import Home
-from microcosmos.registry.interface import Registry
+from microcosmos.registry.interface import OwnRegistry
 
 from .build import Build, Builds
 from .checkout import Checkouts
@@ -33,7 +33,7 @@ class Workshop:
     checkouts: Checkouts
     builds: Builds
     children: Children
-    registry: Registry
+    registry: OwnRegistry
     logs: Logs
     environment: Environment
     settings: Settings

@@ -122,6 +122,8 @@ async def open_core(home: Home, nc: NatsClient | None) -> AsyncIterator[Core]:
             await stack.enter_async_context(background(discovering, "discovery"))
         await stack.enter_async_context(core.host([RegistryService(core.registry).hosted()]))
         await stack.enter_async_context(listen(home.core_lane, core.server, drain=DRAIN))
+        # First of all when the core stops: who waits for news is let go.
+        stack.callback(core.registry.close)
         yield core
 
 

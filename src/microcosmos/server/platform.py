@@ -121,6 +121,8 @@ def _open_doors(settings: Settings) -> Iterator[_Doors]:
     api = parse(settings.api_address, "--api_address")
     proxy = reserve(parse(settings.proxy_address, "--proxy_address"))
     web = parse(settings.web_address, "--web_address")
+    if not web.port:
+        web = reserve(web)
     with contextlib.closing(listen(api)) as listener:
         yield _Doors(listener, api.at(listener.getsockname()[1]), proxy, web)
 
