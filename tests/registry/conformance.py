@@ -198,10 +198,32 @@ class RegistryConformance:
             await opened.registry.register(service("a", node("other", replica="r2")))
             await opened.clock.advance(100 * TTL)
             assert ids(await opened.registry.list_services()) == [["ours", "other"], ["b"]]
-            await opened.behind.deregister_replica("r1")
-            assert ids(await opened.registry.list_services()) == [["other"]]
-            await opened.behind.deregister_replica("nobody")
-            assert ids(await opened.registry.list_services()) == [["other"]]
+            await opened.behind.deregister(service("a", node("ours")))
+            assert ids(await opened.registry.list_services()) == [["other"], ["b"]]
+
+    async def test_a_service_whose_processes_have_died_is_not_found_until_it_is_back(self) -> None:
+        async with self.open(ManualClock()) as opened:
+            await opened.registry.register(service("a", node("1", replica="r1")))
+            await opened.behind.lose(service("a", node("1")))
+            with pytest.raises(errors.NotFound):
+                await opened.registry.get_service("a")
+            assert await opened.registry.list_services() == []
+            await opened.registry.register(service("a", node("2", replica="r2")))
+            assert ids(await opened.registry.get_service("a")) == [["2"]]
+
+    async def test_losing_is_an_update_and_forgetting_a_deletion(self) -> None:
+        async with self.open(ManualClock()) as opened:
+            await opened.registry.register(service("a", node("1")))
+            await opened.registry.register(service("alive", node("2")))
+            async with watching(opened) as watcher:
+                await opened.behind.lose(service("a", node("1")))
+                lost = await watcher.next()
+                assert (lost.action, lost.service.nodes) == ("update", [])
+                await opened.behind.forget("alive")
+                await opened.behind.forget("a")
+                forgotten = await watcher.next()
+                assert (forgotten.action, forgotten.service.name) == ("delete", "a")
+            assert ids(await opened.registry.list_services()) == [["2"]]
 
     @pytest.mark.parametrize("name", ["", "a b", "a.*", ">", "a/b", "-a", "x" * 101, "a\n"])
     async def test_a_bad_name_is_refused(self, name: str) -> None:

@@ -96,11 +96,25 @@ async def test_a_watch_sees_changes_made_before_it_is_first_asked() -> None:
     assert (await anext(results)).service.name == "a"
 
 
-async def test_every_living_node_is_told() -> None:
+async def test_a_registry_that_closes_lets_go_of_everyone_who_waits() -> None:
     registry = MemoryRegistry()
-    await registry.register(service("a", node("1"), node("2")))
-    await registry.register(service("b", node("3")))
-    assert [one.id for one in registry.nodes()] == ["1", "2", "3"]
+    waiting = [asyncio.create_task(registry.changes(0, timeout=None)) for _ in range(3)]
+    for _ in range(5):
+        await asyncio.sleep(0)
+    registry.close()
+    for one in waiting:
+        with pytest.raises(errors.Unavailable, match="the registry stops"):
+            await one
+    with pytest.raises(errors.Unavailable):
+        await registry.changes(0, timeout=None)
+
+
+async def test_a_watch_is_answered_before_its_caller_gives_up() -> None:
+    client = _client(MemoryRegistry())
+    first = json.loads(await _ask(client, "Watch"))
+    body = json.dumps({"after": first["sequence"], "epoch": first["epoch"]}).encode()
+    changes = json.loads(await client.call("registry", "Registry.Watch", body, timeout=0.2))
+    assert (changes["snapshot"], changes["results"]) == (False, [])
 
 
 async def test_many_services_are_listed_fast() -> None:
@@ -233,6 +247,8 @@ def test_the_service_is_described_as_the_reference_describes_it() -> None:
     ]
     get = hosted.endpoints["Registry.GetService"].request
     options = get.field("options")
+    listed = hosted.endpoints["Registry.ListServices"].request
+    assert listed.values == [options]
     assert [(field.name, field.type) for field in get.values] == [
         ("service", "string"),
         ("options", "Options"),

@@ -73,13 +73,24 @@ def test_fixed_lanes_are_known_without_a_registry_and_yield_to_it() -> None:
     assert table.lanes("registry") == ["/core.sock"]
 
 
-def test_a_service_that_has_died_is_known_and_has_nothing() -> None:
+def test_a_service_that_is_expected_back_is_known_and_has_nothing() -> None:
     table = Table()
     assert not table.knows("a")
     about = service("a", laned("1", "/1.sock"), endpoints=[Endpoint(name="A.Call")])
     table.apply(change("create", about))
-    table.apply(change("delete", service("a")))
+    table.apply(change("update", Service(name="a", endpoints=about.endpoints)))
     assert table.knows("a")
+    assert table.lanes("a") == []
+    assert table.services() == []
+    assert table.endpoint("a", "A.Call") is not None
+
+
+def test_a_service_that_is_gone_is_not_known() -> None:
+    table = Table()
+    about = service("a", laned("1", "/1.sock"), endpoints=[Endpoint(name="A.Call")])
+    table.apply(change("create", about))
+    table.apply(change("delete", service("a")))
+    assert not table.knows("a")
     assert table.lanes("a") == []
     assert table.services() == []
     assert table.versions("a") == []

@@ -5,6 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import json
+import subprocess
+import sys
+import time
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
@@ -12,6 +16,7 @@ from typing import Any
 
 from nats.aio.client import Client as NatsClient
 
+from microcosmos.base import names
 from microcosmos.rpc import (
     Client,
     Endpoint,
@@ -19,7 +24,6 @@ from microcosmos.rpc import (
     MemoryNetwork,
     Middleware,
     Server,
-    Transport,
     Verifier,
 )
 from microcosmos.rpc import handler as handlers
@@ -45,8 +49,6 @@ class Addresses:
         return self.paths.get(service, [])
 
     def subject(self, service: str, endpoint: str) -> str:
-        from microcosmos.base import names
-
         return names.subject(service, endpoint)
 
     def knows(self, service: str) -> bool:
@@ -174,5 +176,38 @@ async def nats_net(url: str) -> AsyncIterator[NatsNet]:
             yield net
 
 
-def transports_of(*nets: LaneNet | NatsNet) -> list[Transport]:
-    return [net.transport for net in nets]
+class NatsServer:
+    """A nats-server of its own, on a free port."""
+
+    def __init__(self, folder: Path, max_payload: int) -> None:
+        self._folder = folder
+        self._port = -1
+        self._settings = f"max_payload: {max_payload}\n"
+        self.start()
+
+    def start(self) -> None:
+        config = self._folder / "nats.conf"
+        config.write_text(
+            f'listen: "127.0.0.1:{self._port}"\nports_file_dir: "{self._folder}"\n' + self._settings
+        )
+        self._process = subprocess.Popen(
+            [Path(sys.executable).with_name("nats-server"), "-c", config],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        self.url = self._url()
+        self._port = int(self.url.rpartition(":")[2])
+
+    def _url(self) -> str:
+        told = self._folder / f"nats-server_{self._process.pid}.ports"
+        end = time.monotonic() + 20
+        while time.monotonic() < end:
+            assert self._process.poll() is None, "nats-server has ended"
+            if told.exists() and (text := told.read_text()):
+                return str(json.loads(text)["nats"][0])
+            time.sleep(0.005)
+        raise AssertionError("nats-server told no port")
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.wait()

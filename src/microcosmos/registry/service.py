@@ -17,6 +17,12 @@ NAME = "registry"
 DEFAULTS = Options()
 
 
+class ListRequest(msgspec.Struct):
+    """What ListServices takes; one parameter alone would be the whole request."""
+
+    options: Options = DEFAULTS
+
+
 class RegistryService:
     """Serves a registry.
 
@@ -42,9 +48,9 @@ class RegistryService:
         """Every version of a service, with its nodes, endpoints and their shapes."""
         return shown(await self._registry.get_service(service, domain=options.domain))
 
-    async def list_services(self, options: Options = DEFAULTS) -> dict[str, Any]:
+    async def list_services(self, request: ListRequest) -> dict[str, Any]:
         """Every service, with its nodes, endpoints and their shapes."""
-        return shown(await self._registry.list_services(domain=options.domain))
+        return shown(await self._registry.list_services(domain=request.options.domain))
 
     async def register(self, service: Service) -> None:
         """Add a service's nodes, or renew them for another 90 seconds."""

@@ -30,6 +30,7 @@ NO_ENVIRONMENT = "n/a"
 
 _READY = ".ready"
 _CROSS = "\N{MULTIPLICATION SIGN}"
+_MARKS = ("cause:", "error:")
 # Requirements that mean files of the source itself, so that its content belongs to the key.
 _LOCAL = re.compile(
     r"(?m)(^|[\s=@])(\.{0,2}/|\.\s*$|file:)|^\s*(-e|--editable|-f|--find-links)\b|\.whl\s*$"
@@ -215,8 +216,9 @@ def _program(word: str, folder: Path, path: str) -> str:
 
 
 def _cause(output: list[str]) -> str:
-    """The line of uv's output that says what is wrong: it begins with a cross or `error:`."""
+    """The line of uv's output that says what is wrong: the last cause, or the error itself."""
     marked = [
-        line.strip(f" {_CROSS}") for line in output if line.lstrip().startswith((_CROSS, "error:"))
+        line.strip(f" {_CROSS}") for line in output if line.lstrip().startswith((_CROSS, *_MARKS))
     ]
-    return (marked or output or [""])[-1].removeprefix("error: ")
+    line = (marked or output or [""])[-1]
+    return next((line.removeprefix(f"{mark} ") for mark in _MARKS if line.startswith(mark)), line)
