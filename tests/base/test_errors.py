@@ -9,7 +9,6 @@ import pytest
 
 from microcosmos.base import errors
 
-
 # Of the tree itself: other rooms may have a class of their own, which does not travel.
 ON_THE_WIRE = [
     kind

@@ -8,6 +8,7 @@ import socket
 import stat
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,10 +17,12 @@ from microcosmos.base.home import Home, ServerInfo, indented, write_atomically
 
 
 @pytest.fixture
-def home(tmp_path: Path) -> Home:
+def home(tmp_path: Path) -> Iterator[Home]:
     made = Home(tmp_path / "home")
     made.make()
-    return made
+    yield made
+    # In a folder of its own, if the path of this test is too long for sockets.
+    made.lanes.rmdir()
 
 
 def _info(pid: int) -> ServerInfo:

@@ -47,7 +47,9 @@ def bench(request: pytest.FixtureRequest) -> Bench:
     return bench
 
 
-async def test_a_service_is_called_by_name_and_by_type(bench: Bench, microcosmos_runner: object) -> None:
+async def test_a_service_is_called_by_name_and_by_type(
+    bench: Bench, microcosmos_runner: object
+) -> None:
     await bench.start(*make())
     assert await bench.client("helloworld").call(name="John") == {"msg": "Hello John"}
     assert await bench.client("helloworld", Helloworld).call(name="Ann") == Greeting("Hello Ann")

@@ -1,7 +1,17 @@
 """Who is alive, with which endpoints."""
 
-from .interface import REFRESH, TTL, Endpoint, Node, Options, Registry, Result, Service
-from .table import Table, this_host
+from .interface import (
+    REFRESH,
+    TTL,
+    Endpoint,
+    Node,
+    Options,
+    Registry,
+    Result,
+    Service,
+    this_host,
+)
+from .table import Table
 
 __all__ = [
     "REFRESH",

@@ -5,7 +5,9 @@ The records have the shape that users of Micro v3 know, to the letter of the fie
 
 from __future__ import annotations
 
+import functools
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Literal, Protocol
 
 import msgspec
@@ -25,6 +27,17 @@ WAIT = 25.0
 LANE = "micro.lane"
 HOST = "micro.host"
 REPLICA = "micro.replica"
+
+
+@functools.cache
+def this_host() -> str:
+    """An id that processes share exactly if they can share Unix sockets: this boot of this host."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        import platform
+
+        return platform.node()
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):

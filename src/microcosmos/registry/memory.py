@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Literal
 
 import msgspec
@@ -17,9 +17,13 @@ import msgspec
 from microcosmos.base import clock as clocks
 from microcosmos.base import errors, names
 
-from .interface import REPLICA, TTL, Result, Service
+from .interface import HOST, REPLICA, TTL, Result, Service, this_host
 
 _REMEMBERED = 4096
+
+Verb = Literal["register", "deregister", "lose"]
+"""What a registry can be told of a service."""
+
 _Key = tuple[str, str, str]
 
 DEFAULT_DOMAIN = "micro"
@@ -28,15 +32,23 @@ DEFAULT_DOMAIN = "micro"
 class MemoryRegistry:
     """See `interface.Registry`.
 
-    A node that is a process of our runtime (metadata `REPLICA`) does not expire: whoever watches
-    that process deregisters it, so that a busy one is slow, not gone.
+    A node that is a process of our runtime (metadata `REPLICA`) on this host does not expire:
+    whoever watches that process deregisters it, so that a busy one is slow, not gone.
+
+    Attributes:
+        epoch: tells this registry from one before it and from those of other cores.
+        sequence: of the last change.
+        tell: lets the other registries of a cluster know what this one was told.
 
     Args:
         clock: where the time of expiry comes from.
+        host: whose processes are watched here; this one unless said.
     """
 
-    def __init__(self, clock: clocks.Clock = clocks.SYSTEM) -> None:
+    def __init__(self, clock: clocks.Clock = clocks.SYSTEM, *, host: str = "") -> None:
         self._clock = clock
+        self._host = host or this_host()
+        self.tell: Callable[[Verb, Service], Awaitable[None]] | None = None
         self._services: dict[_Key, Service] = {}
         self._expiry: dict[tuple[_Key, str], float] = {}
         self._results: deque[Result] = deque(maxlen=_REMEMBERED)
@@ -51,6 +63,32 @@ class MemoryRegistry:
         self._listeners.append(listener)
 
     async def register(self, service: Service) -> None:
+        """See `interface.Registry`."""
+        self._register(service)
+        await self._said("register", service)
+
+    async def deregister(self, service: Service) -> None:
+        """See `interface.Registry`."""
+        self._remove(_key(service), {node.id for node in service.nodes})
+        await self._said("deregister", service)
+
+    async def lose(self, service: Service) -> None:
+        """See `interface.OwnRegistry`."""
+        self._remove(_key(service), {node.id for node in service.nodes}, expected=True)
+        await self._said("lose", service)
+
+    async def hear(self, verb: Verb, service: Service) -> None:
+        """Take over what another registry of the cluster was told."""
+        if verb == "register":
+            self._register(service)
+        else:
+            self._remove(_key(service), {node.id for node in service.nodes})
+
+    async def _said(self, verb: Verb, service: Service) -> None:
+        if self.tell is not None:
+            await self.tell(verb, service)
+
+    def _register(self, service: Service) -> None:
         names.check_service(service.name)
         if not service.nodes:
             raise errors.BadRequest("registry", f"{service.name} has no nodes to register")
@@ -69,17 +107,10 @@ class MemoryRegistry:
     def _renew(self, key: _Key, service: Service) -> None:
         expiry = self._clock.monotonic() + (service.options.ttl or TTL)
         for node in service.nodes:
-            if node.metadata.get(REPLICA):
+            if node.metadata.get(REPLICA) and node.metadata.get(HOST, self._host) == self._host:
                 self._expiry.pop((key, node.id), None)
             else:
                 self._expiry[(key, node.id)] = expiry
-
-    async def deregister(self, service: Service) -> None:
-        self._remove(_key(service), {node.id for node in service.nodes})
-
-    async def lose(self, service: Service) -> None:
-        """See `interface.OwnRegistry`."""
-        self._remove(_key(service), {node.id for node in service.nodes}, expected=True)
 
     async def forget(self, name: str) -> None:
         """See `interface.OwnRegistry`."""

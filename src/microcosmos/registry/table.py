@@ -2,27 +2,14 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
 
 from microcosmos.base import names
 
-from .interface import HOST, LANE, Endpoint, Result, Service
+from .interface import HOST, LANE, Endpoint, Result, Service, this_host
 
 SUBJECT = "micro.subject"
 """Metadata of a foreign endpoint: the NATS subject it listens on."""
-
-
-@functools.cache
-def this_host() -> str:
-    """An id that processes share exactly if they can share Unix sockets: this boot of this host."""
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    except OSError:
-        import platform
-
-        return platform.node()
 
 
 class Table:
@@ -30,9 +17,11 @@ class Table:
 
     Args:
         fixed: sockets that are known without a registry, by service: the core's.
+        host: whose sockets can be opened; this one unless said.
     """
 
-    def __init__(self, fixed: Mapping[str, str] | None = None) -> None:
+    def __init__(self, fixed: Mapping[str, str] | None = None, *, host: str = "") -> None:
+        self._host = host or this_host()
         self._services: dict[str, dict[str, Service]] = {}
         self._endpoints: dict[str, dict[str, Endpoint]] = {}
         self._lanes: dict[str, list[str]] = {}
@@ -70,7 +59,7 @@ class Table:
             node.metadata[LANE]
             for service in versions.values()
             for node in service.nodes
-            if LANE in node.metadata and node.metadata.get(HOST) == this_host()
+            if LANE in node.metadata and node.metadata.get(HOST) == self._host
         ]
         if lanes:
             self._lanes[name] = lanes

@@ -132,6 +132,10 @@ class Children:
                     self._seen = max(self._seen, ended.sequence)
                     self._settle(ended)
                 missing = await self._missing(missing) if not exits else set()
+            except errors.Error as error:
+                # The supervisor is going, or is not there yet.
+                logger.warning("the exits of processes could not be read: %s", error.detail)
+                await asyncio.sleep(1)
             except Exception:
                 # Whatever happens, the exits must go on being read.
                 logger.warning("the exits of processes could not be read", exc_info=True)

@@ -27,6 +27,7 @@ from microcosmos.base.tasks import background
 from microcosmos.proxy.server import serve_proxy
 from microcosmos.registry import Table, this_host
 from microcosmos.registry.discovery import discover, keep_discovering
+from microcosmos.registry.gossip import gossip
 from microcosmos.registry.interface import HOST, LANE, REPLICA
 from microcosmos.registry.memory import MemoryRegistry
 from microcosmos.registry.service import RegistryService
@@ -57,11 +58,12 @@ DRAIN = 1.0
 class Core:
     """What the core is made of, tied together."""
 
-    def __init__(self, home: Home, nc: NatsClient | None) -> None:
+    def __init__(self, home: Home, nc: NatsClient | None, host: str = "") -> None:
         self.home = home
         self.nc = nc
-        self.registry = MemoryRegistry()
-        self.table = Table()
+        self.name = host or this_host()
+        self.registry = MemoryRegistry(host=self.name)
+        self.table = Table(host=self.name)
         self.registry.listen(self.table.apply)
         transports: list[Transport] = [LaneTransport(self.table)]
         if nc is not None:
@@ -73,7 +75,7 @@ class Core:
     @asynccontextmanager
     async def host(self, services: list[Hosted]) -> AsyncIterator[None]:
         """Answer for services, with their names in the registry, until the block ends."""
-        where = {LANE: str(self.home.core_lane), HOST: this_host(), REPLICA: "core"}
+        where = {LANE: str(self.home.core_lane), HOST: self.name, REPLICA: "core"}
         for hosted in services:
             self.server.add(hosted)
             await self.registry.register(record(hosted, self.node, {**where, "server": "core"}))
@@ -111,12 +113,19 @@ async def main() -> None:
 
 
 @asynccontextmanager
-async def open_core(home: Home, nc: NatsClient | None) -> AsyncIterator[Core]:
-    """Run what every core has, a registry that answers on the core's lane and on NATS."""
-    core = Core(home, nc)
+async def open_core(home: Home, nc: NatsClient | None, host: str = "") -> AsyncIterator[Core]:
+    """Run what every core has, a registry that answers on the core's lane and on NATS.
+
+    Args:
+        home: where its socket is.
+        nc: the engine, if there is one.
+        host: the name of this host among those of a cluster; its own unless said.
+    """
+    core = Core(home, nc, host)
     async with AsyncExitStack() as stack:
         if nc is not None:
             # Whoever was there before this core is known before anyone can ask for it.
+            await stack.enter_async_context(gossip(nc, core.registry))
             await discover(nc, core.registry)
             discovering = keep_discovering(nc, core.registry)
             await stack.enter_async_context(background(discovering, "discovery"))

@@ -13,7 +13,7 @@ from nats.aio.client import Client as NatsClient
 
 from microcosmos.base import errors
 from microcosmos.base.tasks import background
-from microcosmos.registry import REFRESH, Service, Table, this_host
+from microcosmos.registry import REFRESH, Service, Table
 from microcosmos.registry.client import RegistryClient, follow
 from microcosmos.registry.interface import HOST, LANE, REPLICA
 from microcosmos.rpc import Client, Hosted, Server, Transport, nats
@@ -35,7 +35,7 @@ class LivePlatform:
     def __init__(self, membership: Membership, nc: NatsClient | None, *, lane: bool = True) -> None:
         self.membership = membership
         core = str(membership.home.core_lane)
-        self.table = Table({"registry": core} if lane else {})
+        self.table = Table({"registry": core} if lane else {}, host=membership.host)
         self._nc = nc
         self._lanes = LaneTransport(self.table)
         self._by_nats = NatsTransport(nc, self.table) if nc is not None else None
@@ -51,7 +51,12 @@ class LivePlatform:
     async def host(self, services: Sequence[Hosted]) -> AsyncIterator[None]:
         node = str(uuid.uuid4())
         lane = self.membership.home.lanes / f"{secrets.token_hex(4)}.sock"
-        metadata = {LANE: str(lane), HOST: this_host(), "protocol": "nats", "server": "rpc"}
+        metadata = {
+            LANE: str(lane),
+            HOST: self.membership.host,
+            "protocol": "nats",
+            "server": "rpc",
+        }
         if self.membership.replica:
             metadata[REPLICA] = self.membership.replica
         server = Server(client=self.client)

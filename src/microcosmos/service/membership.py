@@ -9,6 +9,7 @@ import msgspec
 
 from microcosmos.base.context import DEFAULT_NAMESPACE
 from microcosmos.base.home import Home
+from microcosmos.registry import this_host
 
 
 class Membership(msgspec.Struct, frozen=True, kw_only=True):
@@ -19,9 +20,11 @@ class Membership(msgspec.Struct, frozen=True, kw_only=True):
         credentials: the file that this process shows the engine, or None.
         home: the platform's folder, where the sockets of this host are.
         inbox_prefix: where the engine lets this process hear replies, or empty.
-    name: what the runtime calls the service, or empty outside of it.
+        name: what the runtime calls the service, or empty outside of it.
         version: the version the runtime runs.
         replica: the process of the runtime that this is, or empty outside of it.
+        namespace: where its calls are made.
+        host: the host whose sockets it can open.
     """
 
     nats_url: str
@@ -32,6 +35,7 @@ class Membership(msgspec.Struct, frozen=True, kw_only=True):
     version: str = ""
     replica: str = ""
     namespace: str = DEFAULT_NAMESPACE
+    host: str = msgspec.field(default_factory=this_host)
 
 
 def membership(home: Home | None = None) -> Membership | None:

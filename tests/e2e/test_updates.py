@@ -1,0 +1,109 @@
+"""`micro update` while people call: nobody sees it."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import pytest
+
+from .live import Live, program, until
+from .load import Load
+
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
+
+
+def test_updates_of_a_folder_lose_no_request(live: Live) -> None:
+    with (
+        live.running("rolls", program("rolls", "v0"), "-i", "2") as folder,
+        Load(live.url, "/rolls") as load,
+    ):
+        for number in range(1, 5):
+            (folder / "main.py").write_text(program("rolls", f"v{number}"))
+            live.micro("update", str(folder))
+            assert live.web.get("/rolls").json()["says"] == f"v{number}"
+            load.more(20)
+    assert load.errors == [], load.told()
+
+
+def test_slow_calls_are_finished_by_the_replica_that_has_them(live: Live) -> None:
+    more = """
+import asyncio
+
+
+@service.endpoint
+async def slow(seconds: float) -> str:
+    await asyncio.sleep(seconds)
+    return str(os.getpid())
+"""
+    with (
+        live.running("drains", program("drains", more=more)) as folder,
+        Load(live.url, "/drains/slow?seconds=0.3", threads=4) as load,
+    ):
+        before = live.web.get("/drains").json()["pid"]
+        live.micro("update", str(folder))
+        load.more(8)
+        assert live.web.get("/drains").json()["pid"] != before
+    assert load.errors == [], load.told()
+
+
+def test_a_broken_update_leaves_what_runs(live: Live) -> None:
+    with (
+        live.running("stays", program("stays")) as folder,
+        Load(live.url, "/stays") as load,
+    ):
+        before = live.web.get("/stays").json()
+        (folder / "main.py").write_text("print('half way')\nraise SystemExit('no database here')\n")
+        said = live.type("update", str(folder))
+        assert said.code == 127
+        assert said.out == ""
+        *lines, last = said.err.splitlines()
+        assert lines == ["half way", "no database here"]
+        told = "micro: update failed, the version before stays: no database here (trace "
+        assert last.startswith(told)
+        assert live.web.get("/stays").json() == before
+        row = live.status("stays")
+        assert row["status"] == "running"
+        assert row["metadata"]["error"].startswith("update failed, the version before stays: ")
+        (folder / "main.py").write_text(program("stays", "mended"))
+        live.micro("update", str(folder))
+        assert live.web.get("/stays").json()["says"] == "mended"
+        assert "error" not in live.status("stays")["metadata"]
+        load.more(20)
+    assert load.errors == [], load.told()
+
+
+def test_a_build_that_breaks_in_an_update_leaves_what_runs(live: Live) -> None:
+    with live.running("keeps", program("keeps")) as folder:
+        (folder / "requirements.txt").write_text("--no-index\nnosuchthing==9.9\n")
+        said = live.type("update", str(folder))
+        assert said.code == 127
+        assert "update failed, the version before stays: the build failed" in said.err
+        assert live.call("keeps")["says"] == "one"
+        row = live.status("keeps")
+        assert (row["status"], row["build"]) == ("running", "failed")
+
+
+def test_a_killed_replica_is_missed_by_its_own_callers_for_less_than_a_second(live: Live) -> None:
+    with (
+        live.running("victim", program("victim"), "-i", "3"),
+        live.running("neighbour", program("neighbour")),
+        Load(live.url, "/victim") as own,
+        Load(live.url, "/neighbour") as other,
+    ):
+        for _ in range(3):
+            pid = int(live.web.get("/victim").json()["pid"])
+            os.kill(pid, signal.SIGKILL)
+            own.more(60)
+            until(lambda: len(replicas(live, "victim")) == 3)
+        pids = {live.web.get("/victim").json()["pid"] for _ in range(12)}
+        assert len(pids) == 3
+    assert other.errors == [], other.told()
+    assert own.window < 1.0 * 3, own.told()
+    assert len(own.errors) <= 6, own.told()
+    print("replica:", own.told())
+
+
+def replicas(live: Live, name: str) -> list[str]:
+    found = live.web.get("/registry/getService", params={"service": name}).json()["services"]
+    return [node["id"] for service in found for node in service["nodes"]]
