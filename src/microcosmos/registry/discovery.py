@@ -27,6 +27,7 @@ log = logging.getLogger("microcosmos.registry")
 EVERY = 10.0
 """Seconds between two questions to everyone."""
 
+_AT_FIRST = 0.5
 _QUIET = 0.1
 _AT_MOST = 2.0
 _OF_NODE = (LANE, HOST, REPLICA)
@@ -55,9 +56,14 @@ async def discover(nc: NatsClient, registry: MemoryRegistry) -> None:
 
 
 async def keep_discovering(nc: NatsClient, registry: MemoryRegistry) -> None:
-    """Ask everyone every few seconds, for ever."""
+    """Ask everyone every few seconds, for ever.
+
+    More often at first: the engine of a node that has just come may still be joining its cluster.
+    """
+    pause = _AT_FIRST
     while True:
-        await asyncio.sleep(EVERY)
+        await asyncio.sleep(pause)
+        pause = min(2 * pause, EVERY)
         if nc.is_connected:
             await discover(nc, registry)
         registry.expire()
