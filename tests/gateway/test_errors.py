@@ -108,6 +108,8 @@ async def test_an_unknown_endpoint_is_not_found_and_told_what_there_is(site: Any
 async def test_a_service_that_is_not_alive_is_unavailable(site: Any) -> None:
     async with failing().on(site.bench.platform):
         assert (await site.http.get("/failing?what=secret")).status_code == 500
+        (service,) = await site.bench.registry.get_service("failing")
+        await site.bench.registry.lose(service)
     answer = await site.http.get("/failing")
     assert "no replica of failing is alive" in check(answer, 503, "Service Unavailable")
     assert answer.headers["retry-after"] == "1"

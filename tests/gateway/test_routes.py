@@ -44,7 +44,8 @@ async def test_a_service_that_has_gone_is_not_remembered(platform: Bench) -> Non
     async with helloworld().on(platform.platform):
         pass
     known = Routes(platform.platform.table)
-    assert known["/helloworld"].service == "helloworld"
+    with pytest.raises(errors.NotFound, match="service helloworld not found"):
+        known["/helloworld"]
     assert not known
 
 
