@@ -27,6 +27,17 @@ def test_one_word_is_a_method_of_the_service(micro: Micro) -> None:
     assert micro("helloworld", "call", "--name", "John").out == '{\n  "msg": "Hello John"\n}\n'
 
 
+@pytest.mark.parametrize("flags", [["--output", "json"], ["--output=json"], ["-o", "json"]])
+def test_json_may_be_asked_for_although_it_is_what_comes(micro: Micro, flags: list[str]) -> None:
+    assert micro("helloworld", *flags, "--name=Jo").out == '{\n  "msg": "Hello Jo"\n}\n'
+
+
+def test_another_output_than_json_is_a_usage_error(micro: Micro) -> None:
+    result = micro("helloworld", "--output", "table")
+    assert (result.code, result.out) == (64, "")
+    assert "JSON" in result.err
+
+
 def test_two_words_are_handler_and_method(micro: Micro) -> None:
     assert micro("things", "other", "thing").out == '"a thing"\n'
 

@@ -53,8 +53,26 @@ def run(session: Session, word: str, args: Sequence[str]) -> bytes | str:
     endpoint = _endpoint(word, name, versions)
     if asked:
         return _endpoint_page(word, endpoint)
+    if endpoint.request.field("output") is None:
+        rest = _without_output(rest)
     body = codec.encode(flags.request(endpoint.request, rest))
     return session.caller.call(word, endpoint.name, body, known=versions, timeout=DEFAULT_TIMEOUT)
+
+
+def _without_output(args: Sequence[str]) -> list[str]:
+    """The flags without ``--output json``: an answer is JSON anyway.
+
+    Raises:
+        click.UsageError: another output is asked for.
+    """
+    rest, left = [], list(args)
+    while left:
+        name, equals, value = left.pop(0).partition("=")
+        if name not in ("--output", "-o"):
+            rest.append(name + equals + value)
+        elif (value or (left.pop(0) if left else "")) != "json":
+            raise click.UsageError("the answer of a service is JSON: --output json")
+    return rest
 
 
 def _split(args: Sequence[str]) -> tuple[list[str], list[str]]:

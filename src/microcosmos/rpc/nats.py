@@ -11,11 +11,13 @@ import asyncio
 import contextlib
 import itertools
 import logging
+import re
 from collections.abc import AsyncIterator, Iterable, Mapping
 from pathlib import Path
 
 import nats
 import nats.errors
+import nkeys
 from nats.aio.client import Client as NatsClient
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
@@ -37,6 +39,9 @@ _NANOSECONDS = 1_000_000_000
 _LONGEST = 1e9
 _DIGITS = 18
 _LARGE = 32 * 1024
+_CREDENTIALS = re.compile(
+    rb"-BEGIN NATS USER JWT-+\s+\S+\s.*-BEGIN USER NKEY SEED-+\s+(?P<seed>\S+)", re.DOTALL
+)
 
 
 class NatsTransport:
@@ -193,6 +198,8 @@ async def connect(
         log.log(logging.WARNING if nc.is_connected else logging.DEBUG, "nats: %s", said[-1])
         del said[:-1]
 
+    if credentials:
+        _check_credentials(Path(credentials))
     nc = NatsClient()
     try:
         async with asyncio.timeout(patience):
@@ -213,6 +220,22 @@ async def connect(
     finally:
         with contextlib.suppress(nats.errors.Error, OSError):
             await nc.close()
+
+
+def _check_credentials(path: Path) -> None:
+    """Refuse a damaged file before nats-py reads it, which looks for ever for a token."""
+    try:
+        found = _CREDENTIALS.search(path.read_bytes())
+    except OSError as exc:
+        reason = exc.strerror or str(exc)
+        raise errors.Unavailable("nats", f"{path} cannot be read: {reason}") from None
+    damaged = errors.Unavailable("nats", f"the credentials file {path} is damaged")
+    if found is None:
+        raise damaged
+    try:
+        nkeys.from_seed(bytearray(found["seed"]))
+    except Exception:  # noqa: BLE001 - nkeys and nacl raise many unrelated kinds
+        raise damaged from None
 
 
 @contextlib.asynccontextmanager
