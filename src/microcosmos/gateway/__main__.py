@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import os
 import signal
 import socket
@@ -11,7 +10,7 @@ import sys
 
 import uvloop
 
-from microcosmos.base import errors, log
+from microcosmos.base import collector, errors, log
 from microcosmos.base.lifespan import lifeline_closed, report_ready
 from microcosmos.base.tasks import background
 from microcosmos.service.live import LivePlatform, join
@@ -51,19 +50,9 @@ async def _ready(gateway: Gateway, platform: LivePlatform) -> None:
     report_ready()
 
 
-def _calm_collector() -> None:
-    """Let the collector of cycles look less often, and not at what is here to stay.
-
-    Requests leave no cycles behind, so most of its looks find nothing.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(20_000, 20, 20)
-
-
 if __name__ == "__main__":
     log.setup()
-    _calm_collector()
+    collector.calm()
     try:
         uvloop.run(main())
     except errors.Error as error:

@@ -87,8 +87,8 @@ class Hosted:
 def _wrapped(endpoint: Endpoint, middleware: tuple[Middleware, ...]) -> Handler:
     function = endpoint.function
 
-    async def innermost(call: Call) -> bytes:
-        return await function(call.body)
+    def innermost(call: Call) -> Awaitable[bytes]:
+        return function(call.body)
 
     handler: Handler = innermost
     for wrap in reversed(middleware):

@@ -19,7 +19,7 @@ import uvloop
 from nats.aio.client import Client as NatsClient
 
 from microcosmos.auth.credentials import Account, Keys
-from microcosmos.base import errors, log, profiles
+from microcosmos.base import collector, errors, log, profiles
 from microcosmos.base.context import DEFAULT_NAMESPACE
 from microcosmos.base.home import Home
 from microcosmos.base.lifespan import lifeline_closed, report_ready
@@ -195,6 +195,7 @@ async def _orphaned(stop: asyncio.Event) -> None:
 
 if __name__ == "__main__":
     log.setup()
+    collector.calm()
     try:
         uvloop.run(main())
     except errors.Error as error:

@@ -13,7 +13,7 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from importlib.metadata import entry_points
 from typing import Any, cast
 
-from microcosmos.base import errors, log
+from microcosmos.base import collector, errors, log
 from microcosmos.base.lifespan import lifeline_closed
 from microcosmos.base.tasks import background
 
@@ -32,6 +32,7 @@ THREADS = 256
 def run(*services: Service) -> None:
     """Run services in this process until SIGTERM or Ctrl-C; exit 1 with one line on failure."""
     log.setup()
+    collector.calm()
     try:
         _run_loop(_serve(services))
     except KeyboardInterrupt:
