@@ -5,6 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import signal
+from collections.abc import AsyncIterator
+
+from .tasks import background
 
 READY = "MICRO_READY_FD"
 """The descriptor on which a child says, once, that it is ready."""
@@ -23,6 +27,27 @@ def report_ready() -> None:
         os.write(descriptor, b"1")
     with contextlib.suppress(OSError):
         os.close(descriptor)
+
+
+@contextlib.asynccontextmanager
+async def stop_asked(*, interrupts: bool) -> AsyncIterator[asyncio.Event]:
+    """The event of being asked to stop: by SIGTERM, or because the supervisor is gone.
+
+    Args:
+        interrupts: whether Ctrl-C asks too. It reaches every process of a terminal's group, so
+            a child leaves it to the supervisor to say what it means.
+    """
+    asked = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGTERM, asked.set)
+    loop.add_signal_handler(signal.SIGINT, asked.set if interrupts else lambda: None)
+
+    async def orphaned() -> None:
+        await lifeline_closed()
+        asked.set()
+
+    async with background(orphaned(), "lifeline"):
+        yield asked
 
 
 async def lifeline_closed() -> None:

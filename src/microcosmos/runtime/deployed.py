@@ -251,6 +251,8 @@ class Deployed:
         self._show(self._next(**fields))
         try:
             await self._workshop.records.save(self.record)
+        except errors.Error as error:
+            logger.warning("the record of %s stays unwritten: %s", self.record.name, error.detail)
         except Exception:
             logger.warning("the record of %s stays unwritten", self.record.name, exc_info=True)
 

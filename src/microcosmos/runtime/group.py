@@ -125,6 +125,8 @@ async def _outcome(start: Coroutine[None, None, None]) -> Failure | None:
         await start
     except Failure as failure:
         return failure
+    except OSError as exc:
+        return Failure(f"could not be started: {exc}")
     except Exception as exc:
         logger.warning("a replica could not be started", exc_info=True)
         return Failure(f"could not be started: {exc}")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import bisect
+import logging
 import re
 import threading
 from collections.abc import Iterator
@@ -19,6 +20,8 @@ from microcosmos.base import errors
 from microcosmos.base.clock import SYSTEM, Clock
 
 from .logfile import LONGEST_LINE, LogFile, split_lines
+
+logger = logging.getLogger(__name__)
 
 ROTATE = 10 * 1024 * 1024
 """The size at which a log starts anew; one old part is kept beside it."""
@@ -99,7 +102,11 @@ class Logs:
     async def keep(self) -> None:
         """Mark the time and keep the files short, once a second, until cancelled."""
         while True:
-            await asyncio.to_thread(self.tend)
+            try:
+                await asyncio.to_thread(self.tend)
+            except OSError as exc:
+                # A disk that is full now may have room a second later.
+                logger.warning("the logs could not be tended: %s", exc)
             await self._clock.sleep(1.0)
 
     def tend(self) -> None:

@@ -6,10 +6,8 @@ find it again by its socket and by NATS.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
-import signal
 import sys
 import uuid
 from collections.abc import AsyncIterator
@@ -22,7 +20,7 @@ from microcosmos.auth.credentials import Account, Keys
 from microcosmos.base import collector, errors, log, profiles
 from microcosmos.base.context import DEFAULT_NAMESPACE
 from microcosmos.base.home import Home
-from microcosmos.base.lifespan import lifeline_closed, report_ready
+from microcosmos.base.lifespan import report_ready, stop_asked
 from microcosmos.base.tasks import background
 from microcosmos.proxy.server import serve_proxy
 from microcosmos.registry import Table, this_host
@@ -90,15 +88,10 @@ class Core:
 
 async def main() -> None:
     """Serve until SIGTERM, or until the supervisor is gone."""
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    loop.add_signal_handler(signal.SIGTERM, stop.set)
-    # Ctrl-C reaches the whole group; the supervisor decides what it means.
-    loop.add_signal_handler(signal.SIGINT, lambda: None)
     home = Home()
     profile = profiles.load()
     async with AsyncExitStack() as stack:
-        await stack.enter_async_context(background(_orphaned(stop), "lifeline"))
+        stop = await stack.enter_async_context(stop_asked(interrupts=False))
         store = await stack.enter_async_context(open_store(profile.store.format(home=home.server)))
         nc = await _connected(stack)
         _admin(home, nc)
@@ -186,11 +179,6 @@ def _admin(home: Home, nc: NatsClient | None) -> None:
     path = home.server / "keys" / "admin.creds"
     if nc is not None and not path.exists():
         Keys(path.parent).account(DEFAULT_NAMESPACE).user("admin").write(path)
-
-
-async def _orphaned(stop: asyncio.Event) -> None:
-    await lifeline_closed()
-    stop.set()
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import signal
 import sys
 from collections.abc import Coroutine
 from concurrent.futures import ThreadPoolExecutor
@@ -14,8 +13,7 @@ from importlib.metadata import entry_points
 from typing import Any, cast
 
 from microcosmos.base import collector, errors, log
-from microcosmos.base.lifespan import lifeline_closed
-from microcosmos.base.tasks import background
+from microcosmos.base.lifespan import stop_asked
 
 from .interface import Platform
 from .live import join
@@ -55,11 +53,8 @@ async def _serve(services: tuple[Service, ...]) -> None:
     loop = asyncio.get_running_loop()
     threads = min(THREADS, max(service.concurrency for service in services))
     loop.set_default_executor(ThreadPoolExecutor(threads, "handler"))
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
     async with AsyncExitStack() as stack:
-        await stack.enter_async_context(background(_stop_with_parent(stop), "lifeline"))
+        stop = await stack.enter_async_context(stop_asked(interrupts=True))
         here = membership()
         platform: Platform
         if here is None:
@@ -74,11 +69,6 @@ async def _serve(services: tuple[Service, ...]) -> None:
         if here is None:
             await stack.enter_async_context(_door(platform))
         await stop.wait()
-
-
-async def _stop_with_parent(stop: asyncio.Event) -> None:
-    await lifeline_closed()
-    stop.set()
 
 
 def _door(platform: Platform) -> AbstractAsyncContextManager[None]:
