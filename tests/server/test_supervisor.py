@@ -218,9 +218,14 @@ async def test_a_stopped_process_is_ended_too(kit: Any) -> None:
 
 
 async def test_the_guard_is_replaced_and_knows_everyone(kit: Any) -> None:
+    def is_guard(one: psutil.Process) -> bool:
+        try:
+            return kit.alive(one.pid) and "guard.py" in " ".join(one.cmdline())
+        except psutil.Error:
+            return False  # it ended between the two looks
+
     def guards() -> list[int]:
-        living = [one for one in psutil.Process().children() if kit.alive(one.pid)]
-        return [one.pid for one in living if "guard.py" in " ".join(one.cmdline())]
+        return [one.pid for one in psutil.Process().children() if is_guard(one)]
 
     async with kit.supervisor() as supervisor:
         (guard,) = guards()
@@ -228,7 +233,7 @@ async def test_the_guard_is_replaced_and_knows_everyone(kit: Any) -> None:
         await kit.eventually(lambda: [one for one in guards() if one != guard])
         pid = await supervisor.spawn(kit.spec("one", FOREVER))
         assert await supervisor.running() == {"one": pid}
-    assert guards() == []
+    await kit.eventually(lambda: guards() == [])
 
 
 async def test_the_core_asks_over_a_socket(kit: Any, tmp_path: Path) -> None:
