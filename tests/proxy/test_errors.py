@@ -119,7 +119,7 @@ async def test_a_known_service_of_which_none_is_alive_is_unavailable(proxy, serv
     async with proxy(service("shop", ok)) as door:
         await door.call("/shop.Shop/Ok", b"")
         gone = (await door.registry.get_service("shop"))[0]
-        await door.registry.deregister(gone)
+        await door.registry.lose(gone)
         for result in await door.registry.changes(0, timeout=0):
             door.table.apply(result)
         door.network.leave(door.server)

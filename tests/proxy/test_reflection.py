@@ -172,3 +172,17 @@ async def test_a_stream_of_questions_ends_when_the_proxy_closes(proxy):
         closing = asyncio.create_task(opened.__aexit__(None, None, None))
         assert await stream.read() is grpc.aio.EOF
     await closing
+
+
+async def test_a_service_that_died_and_is_expected_back_is_not_serving(proxy, service):
+    async def ok() -> None:
+        return None
+
+    async with proxy(service("shop", ok)) as door:
+        health = health_pb2_grpc.HealthStub(door.channel)
+        (gone,) = await door.registry.get_service("shop")
+        await door.registry.lose(gone)
+        for result in await door.registry.changes(0, timeout=0):
+            door.table.apply(result)
+        answer = await health.Check(health_pb2.HealthCheckRequest(service="shop"))
+        assert answer.status == health_pb2.HealthCheckResponse.NOT_SERVING

@@ -141,9 +141,10 @@ def test_a_file_stays_while_the_endpoints_do():
 
 def test_of_two_services_with_one_package_the_true_name_wins():
     table = Table()
-    table.replace([Service(name="a-b"), Service(name="a_b")])
+    nodes = [Node(id="1")]
+    table.replace([Service(name="a-b", nodes=nodes), Service(name="a_b", nodes=nodes)])
     assert Descriptors(table).service_of("a_b") == "a_b"
-    table.replace([Service(name="a-b"), Service(name="c")])
+    table.replace([Service(name="a-b", nodes=nodes), Service(name="c", nodes=nodes)])
     descriptors = Descriptors(table)
     assert [descriptors.service_of("a_b") for _ in range(2)] == ["a-b", "a-b"]
     assert descriptors.service_of("a.b") is None

@@ -66,7 +66,8 @@ class Health:
                 service = None
         if service is None:
             return int(_States.SERVICE_UNKNOWN)
-        alive = self._table.versions(service) or self._table.lanes(service)
+        living = any(version.nodes for version in self._table.versions(service))
+        alive = living or self._table.lanes(service)
         return int(_States.SERVING if alive else _States.NOT_SERVING)
 
     async def check(self, request: Any, context: _Context) -> Any:

@@ -214,9 +214,11 @@ class ProcessRuntime:
         if name in self._workshop.settings.reserved:
             raise errors.Conflict(_ID, f"{name} is the platform's own; choose another with --name")
         taken = self._deployed.get(name)
-        # What never went live is nobody's loss: a folder that failed can be run again.
-        if taken and taken.record.generation and not force:
-            record = taken.record
+        if not taken or force:
+            return
+        record = taken.record
+        # What failed and never went live is nobody's loss: the folder can be run again.
+        if record.history or record.status != "error":
             raise errors.Conflict(
                 _ID,
                 f"{name} is owned by {record.owner}, deployed from {record.source}: "
