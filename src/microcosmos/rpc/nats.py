@@ -11,13 +11,9 @@ import asyncio
 import contextlib
 import itertools
 import logging
-import re
 from collections.abc import AsyncIterator, Iterable, Mapping
-from pathlib import Path
 
-import nats
 import nats.errors
-import nkeys
 from nats.aio.client import Client as NatsClient
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
@@ -25,12 +21,15 @@ from nats.aio.subscription import Subscription
 from microcosmos.base import context, errors, names
 
 from .announce import announce
+from .connection import connect, settle
 from .deadlines import Deadlines
 from .interface import Call, Resolver, Unreachable, check_size, too_large
 from .pending import Pending
 from .server import Hosted, Server
 
 log = logging.getLogger("microcosmos.nats")
+
+__all__ = ["NatsTransport", "connect", "serve", "settle"]
 
 ERROR = "Nats-Service-Error"
 ERROR_CODE = "Nats-Service-Error-Code"
@@ -39,9 +38,6 @@ _NANOSECONDS = 1_000_000_000
 _LONGEST = 1e9
 _DIGITS = 18
 _LARGE = 32 * 1024
-_CREDENTIALS = re.compile(
-    rb"-BEGIN NATS USER JWT-+\s+\S+\s.*-BEGIN USER NKEY SEED-+\s+(?P<seed>\S+)", re.DOTALL
-)
 
 
 class NatsTransport:
@@ -171,74 +167,6 @@ def _cannot_send(call: Call, exc: Exception) -> errors.Error:
 
 
 @contextlib.asynccontextmanager
-async def connect(
-    url: str,
-    credentials: Path | str | None = None,
-    name: str = "",
-    *,
-    inbox_prefix: str = "",
-    patience: float = 2.0,
-) -> AsyncIterator[NatsClient]:
-    """A connection that comes back by itself for as long as the block lasts.
-
-    Args:
-        url: where.
-        credentials: a ``.creds`` file.
-        name: what NATS shows this connection as.
-        inbox_prefix: where replies come, if the credentials allow nothing else.
-        patience: seconds to go on trying at first.
-
-    Raises:
-        errors.Unavailable: nobody answers at ``url``, or the credentials are refused.
-    """
-    said: list[str] = []
-
-    async def failed(exc: Exception) -> None:
-        said.append(str(exc) or type(exc).__name__)
-        log.log(logging.WARNING if nc.is_connected else logging.DEBUG, "nats: %s", said[-1])
-        del said[:-1]
-
-    if credentials:
-        _check_credentials(Path(credentials))
-    nc = NatsClient()
-    try:
-        async with asyncio.timeout(patience):
-            await nc.connect(
-                url,
-                name=name or None,
-                user_credentials=str(credentials) if credentials else None,
-                inbox_prefix=inbox_prefix or "_INBOX",
-                error_cb=failed,
-                max_reconnect_attempts=-1,
-                reconnect_time_wait=0.05,  # type: ignore[arg-type]  # seconds; floats work
-            )
-    except (OSError, TimeoutError, nats.errors.Error) as exc:
-        reason = str(exc) or (said[-1] if said else type(exc).__name__)
-        raise errors.Unavailable("nats", f"cannot connect to {url}: {reason}") from None
-    try:
-        yield nc
-    finally:
-        with contextlib.suppress(nats.errors.Error, OSError):
-            await nc.close()
-
-
-def _check_credentials(path: Path) -> None:
-    """Refuse a damaged file before nats-py reads it, which looks for ever for a token."""
-    try:
-        found = _CREDENTIALS.search(path.read_bytes())
-    except OSError as exc:
-        reason = exc.strerror or str(exc)
-        raise errors.Unavailable("nats", f"{path} cannot be read: {reason}") from None
-    damaged = errors.Unavailable("nats", f"the credentials file {path} is damaged")
-    if found is None:
-        raise damaged
-    try:
-        nkeys.from_seed(bytearray(found["seed"]))
-    except Exception:  # noqa: BLE001 - nkeys and nacl raise many unrelated kinds
-        raise damaged from None
-
-
-@contextlib.asynccontextmanager
 async def serve(
     nc: NatsClient,
     server: Server,
@@ -272,15 +200,6 @@ async def serve(
             await asyncio.gather(*(answers.close() for answers in served))
             with contextlib.suppress(nats.errors.Error, OSError):
                 await settle(nc)
-
-
-async def settle(nc: NatsClient) -> None:
-    """Return once NATS has taken in all that was sent before.
-
-    The ping of nats-py's own `flush` overtakes what waits to be written.
-    """
-    await nc._flush_pending(force_flush=True)
-    await nc.flush(timeout=2)
 
 
 class _Answers:

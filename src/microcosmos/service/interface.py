@@ -10,6 +10,18 @@ from microcosmos.registry import Registry, Table
 from microcosmos.rpc import Client, Hosted
 
 
+class Runnable(Protocol):
+    """What a program can run: a `Service`."""
+
+    name: str
+    concurrency: int
+
+    def on(
+        self, platform: Platform, *, name: str = "", version: str = ""
+    ) -> AbstractAsyncContextManager[None]:
+        """Run on a platform until the block ends; entered, calls are answered."""
+
+
 class Platform(Protocol):
     """What a service runs on: a live server, or memory."""
 

@@ -15,11 +15,10 @@ from typing import Any, cast
 from microcosmos.base import collector, errors, log
 from microcosmos.base.lifespan import stop_asked
 
-from .interface import Platform
+from .interface import Platform, Runnable
 from .live import join
 from .membership import membership
 from .memory import in_memory
-from .service import Service
 
 logger = logging.getLogger("microcosmos.service")
 
@@ -27,7 +26,7 @@ THREADS = 256
 """The most threads that handlers which are not async run in."""
 
 
-def run(*services: Service) -> None:
+def run(*services: Runnable) -> None:
     """Run services in this process until SIGTERM or Ctrl-C; exit 1 with one line on failure."""
     log.setup()
     collector.calm()
@@ -49,7 +48,7 @@ def _run_loop(main: Coroutine[Any, Any, None]) -> None:
         uvloop.run(main)
 
 
-async def _serve(services: tuple[Service, ...]) -> None:
+async def _serve(services: tuple[Runnable, ...]) -> None:
     loop = asyncio.get_running_loop()
     threads = min(THREADS, max(service.concurrency for service in services))
     loop.set_default_executor(ThreadPoolExecutor(threads, "handler"))

@@ -13,6 +13,7 @@ from microcosmos.rpc.handler import endpoint as make_endpoint
 from microcosmos.rpc.middleware.limit import DEFAULT_CONCURRENCY, limit
 
 from .interface import Platform
+from .program import run
 from .remote import Remote, remote
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -142,6 +143,4 @@ class Service:
 
     def run(self) -> None:
         """Run until a signal: on the live server of this `MICRO_HOME`, else alone in memory."""
-        from .program import run
-
         run(self)
