@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import random
 import signal
@@ -18,12 +19,15 @@ from .load import Load
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
+log = logging.getLogger("tests.e2e")
+
 MORE = """
 import asyncio
 
 
 @service.endpoint
 async def slow(seconds: float) -> str:
+    print("slow has begun", flush=True)
     await asyncio.sleep(seconds)
     return "done"
 """
@@ -64,7 +68,7 @@ def test_a_killed_core_is_missed_by_nobody_who_calls_services(site: Live) -> Non
         until(lambda: site.type("status").code == 0)
         load.more(30)
     assert load.errors == [], load.told()
-    print("core:", load.told())
+    log.info("core: %s", load.told())
     assert pids(site) == before
     assert site.status("steady")["status"] == "running"
     # What needs the core is there again.
@@ -94,7 +98,7 @@ def test_a_killed_gateway_is_missed_only_by_the_calls_that_it_had(site: Live) ->
             load.more(30)
             site.back(name, gateway)
             load.more(30)
-    print("gateways:", load.told())
+    log.info("gateways: %s", load.told())
     # Each call in flight, and each open connection, may be lost once; two gateways were killed.
     assert len(load.errors) <= 8, load.told()
     assert {answer.status for answer in load.errors} <= {0}, load.told()
@@ -118,7 +122,7 @@ def test_a_killed_engine_is_missed_by_nobody_on_this_host(site: Live) -> None:
         until(answers)
         load.more(30)
     assert load.errors == [], load.told()
-    print("engine:", load.told())
+    log.info("engine: %s", load.told())
     assert pids(site) == before
     site.micro("run", "helloworld", "--name", "after-engine")
     assert raw_nats(site, "after-engine", "Call", {}) is not None
@@ -168,7 +172,7 @@ def test_a_killed_server_leaves_no_child_and_its_services_come_back(
     with Load(site.url, "/steady") as load:
         site.kill()
         until(lambda: not any(alive(pid) for pid in children), 3.0)
-    print("server:", load.told())
+    log.info("server: %s", load.told())
     assert site.refused(4, "services").startswith("micro: no server is running")
     site.start()
     until(lambda: site.web.get("/steady").status_code == 200)
@@ -236,7 +240,8 @@ def test_no_acknowledged_deploy_is_lost_and_none_is_invented(
         writer.join()
     site.start()
     found = {row["name"] for row in site.micro("status", "-o", "json").json}
-    print(f"deploys: {len(asked)} asked, {len(acknowledged)} acknowledged, {len(found)} found")
+    counts = (len(asked), len(acknowledged), len(found))
+    log.info("deploys: %d asked, %d acknowledged, %d found", *counts)
     assert set(acknowledged) <= found <= set(asked)
     gone = removed()
     site.kill()
@@ -256,7 +261,7 @@ def test_ctrl_c_finishes_what_is_being_handled(another: Callable[..., Live]) -> 
 
     waiting = threading.Thread(target=call)
     waiting.start()
-    until(lambda: "slow" not in answers and site.web.get("/steady").status_code == 200)
+    until(lambda: "slow has begun" in site.micro("logs", "steady").out)
     assert site.stop() == 0
     waiting.join()
     assert [answer.text for answer in answers] == ['"done"']

@@ -53,7 +53,6 @@ def test_status_is_the_references_table(live: Live) -> None:
         heading, row = live.micro("status", "shown").lines
         names = ["NAME", "VERSION", "SOURCE", "STATUS", "BUILD", "UPDATED", "METADATA"]
         assert heading.split() == names
-        assert [heading.index(name) for name in names][0] == 0
         pattern = rf"shown +latest +{folder} +running +n/a +\ds ago +(.*)"
         match = re.fullmatch(pattern, row)
         assert match is not None, row
@@ -105,7 +104,9 @@ def test_a_trace_finds_its_lines(live: Live) -> None:
         trace = line.rpartition("(trace ")[2].rstrip(")")
         found = live.micro("logs", "--trace", trace).out
         assert trace in found
-        assert "ZeroDivisionError" in live.micro("logs", "traced").out
+        assert live.micro("logs", "traced", "-n", "1").lines == [
+            "ZeroDivisionError: division by zero"
+        ]
         told = live.web.get("/traced/broken")
         assert told.status_code == 500
         assert "ZeroDivision" not in told.text

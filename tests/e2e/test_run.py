@@ -152,6 +152,27 @@ def test_a_name_that_is_taken_is_told_and_force_replaces_it(live: Live) -> None:
         assert live.call("taken")["says"] == "two"
 
 
+def test_of_two_who_run_the_same_name_at_once_one_is_refused(live: Live) -> None:
+    folder = live.folder("race", program("race"))
+    typed = [live.typing("run", str(folder)) for _ in range(2)]
+    lucky, late = sorted(live.ended(one) for one in typed)
+    assert lucky.code == 0, lucky
+    assert late.code == 127, late
+    assert "race is owned by admin" in late.err
+    live.micro("kill", "race")
+
+
+def test_what_failed_can_be_run_again(live: Live) -> None:
+    folder = live.folder("again", "raise SystemExit('not yet')\n")
+    assert live.type("run", str(folder)).code == 127
+    (folder / "main.py").write_text(program("again"))
+    live.micro("run", str(folder))
+    assert live.call("again")["says"] == "one"
+    # Now it is somebody's.
+    assert "again is owned by admin" in live.refused(127, "run", str(folder))
+    live.micro("kill", "again")
+
+
 def test_run_returns_at_once_when_detached(live: Live) -> None:
     folder = live.folder("slow", "import time\ntime.sleep(600)\n")
     assert live.micro("run", str(folder), "--detach").lines[0].startswith("slow is ")

@@ -39,9 +39,9 @@ class Repository:
 
 
 @pytest.fixture(scope="module")
-def base(live: Live) -> Iterator[Repository]:
+def base(live: Live, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Repository]:
     """What `git.baseurl` names: a repository with a tag ``v1`` and a branch ``next``."""
-    repository = Repository(live.work / "services")
+    repository = Repository(tmp_path_factory.mktemp("repositories") / "services")
     first = repository.commit("first")
     repository.git("tag", "v1")
     repository.commit("main")

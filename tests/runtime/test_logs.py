@@ -198,3 +198,25 @@ def test_the_last_lines_that_say_something(tmp_path: Path) -> None:
     assert last_lines(path, start=400) == ["old", " new"]
     path.write_text("x\n" * 100_000 + "end")
     assert last_lines(path, count=2) == ["x", "end"]
+
+
+async def test_logs_are_tended_again_after_a_failure(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    clock = ManualClock(CLOCK)
+    logs = Logs(tmp_path, clock)
+    append(logs.path("svc", 0), "one\n")
+    marks = tmp_path / "svc.0.log.marks"
+    # What cannot be written now, as on a full disk, may be written later.
+    marks.mkdir()
+    keeping = asyncio.create_task(logs.keep())
+    async with asyncio.timeout(10):
+        while "could not be tended" not in caplog.text:  # noqa: ASYNC110 - a thread says it
+            await asyncio.sleep(0.005)
+        marks.rmdir()
+        while not marks.exists():
+            append(logs.path("svc", 0), "more\n")
+            await clock.advance(1)
+            await asyncio.sleep(0.005)
+    keeping.cancel()
+    assert caplog.records[0].exc_info is None
