@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
 
 from microcosmos.base import context, errors
 from microcosmos.rpc.handler import endpoint
 from microcosmos.rpc.server import Hosted
 
-from .interface import WAIT, Changes, Found, Node, Options, Result, Service
+from .interface import WAIT, Changes, Endpoint, Found, Options, Result, Service
 from .memory import MemoryRegistry, concerns, domain_of
 
 NAME = "registry"
@@ -21,6 +19,39 @@ class ListRequest(msgspec.Struct):
     """What ListServices takes; one parameter alone would be the whole request."""
 
     options: Options = DEFAULTS
+
+
+class ShownOptions(msgspec.Struct):
+    """`Options`, with its integer as text."""
+
+    ttl: str
+    domain: str
+
+
+class ShownNode(msgspec.Struct):
+    """A `Node`, with its integer as text."""
+
+    id: str
+    address: str
+    port: str
+    metadata: dict[str, str]
+
+
+class ShownService(msgspec.Struct):
+    """A `Service`, with its integers as texts."""
+
+    name: str
+    version: str
+    metadata: dict[str, str]
+    endpoints: list[Endpoint]
+    nodes: list[ShownNode]
+    options: ShownOptions
+
+
+class Shown(msgspec.Struct):
+    """What GetService and ListServices answer."""
+
+    services: list[ShownService]
 
 
 class RegistryService:
@@ -44,11 +75,11 @@ class RegistryService:
         ]
         return Hosted(NAME, endpoints)
 
-    async def get_service(self, service: str, options: Options = DEFAULTS) -> dict[str, Any]:
+    async def get_service(self, service: str, options: Options = DEFAULTS) -> Shown:
         """Every version of a service, with its nodes, endpoints and their shapes."""
         return shown(await self._registry.get_service(service, domain=options.domain))
 
-    async def list_services(self, request: ListRequest) -> dict[str, Any]:
+    async def list_services(self, request: ListRequest) -> Shown:
         """Every service, with its nodes, endpoints and their shapes."""
         return shown(await self._registry.list_services(domain=request.options.domain))
 
@@ -96,21 +127,17 @@ def _patience() -> float:
     return WAIT if left is None else min(WAIT, left * 0.8)
 
 
-def shown(services: list[Service]) -> dict[str, Any]:
+def shown(services: list[Service]) -> Shown:
     """Services as Micro prints them: every field there, 64-bit integers as texts."""
-    return {"services": [_service(service) for service in services]}
+    return Shown([_shown(service) for service in services])
 
 
-def _service(service: Service) -> dict[str, Any]:
-    return {
-        "name": service.name,
-        "version": service.version,
-        "metadata": {"domain": domain_of(service), **service.metadata},
-        "endpoints": [msgspec.to_builtins(endpoint) for endpoint in service.endpoints],
-        "nodes": [_node(node) for node in service.nodes],
-        "options": {"ttl": str(service.options.ttl), "domain": service.options.domain},
-    }
-
-
-def _node(node: Node) -> dict[str, Any]:
-    return {**msgspec.to_builtins(node), "port": str(node.port)}
+def _shown(service: Service) -> ShownService:
+    return ShownService(
+        service.name,
+        service.version,
+        {"domain": domain_of(service), **service.metadata},
+        service.endpoints,
+        [ShownNode(node.id, node.address, str(node.port), node.metadata) for node in service.nodes],
+        ShownOptions(str(service.options.ttl), service.options.domain),
+    )

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from typing import TypeVar
 
 from microcosmos.base import names
 
 from .interface import HOST, LANE, Endpoint, Result, Service, this_host
+
+T = TypeVar("T")
 
 SUBJECT = "micro.subject"
 """Metadata of a foreign endpoint: the NATS subject it listens on."""
@@ -25,6 +28,7 @@ class Table:
         self._services: dict[str, dict[str, Service]] = {}
         self._endpoints: dict[str, dict[str, Endpoint]] = {}
         self._lanes: dict[str, list[str]] = {}
+        self._subjects: dict[str, dict[str, str]] = {}
         self._fixed = {name: [path] for name, path in (fixed or {}).items()}
         self._listeners: list[Callable[[str], None]] = []
 
@@ -61,15 +65,11 @@ class Table:
             for node in service.nodes
             if LANE in node.metadata and node.metadata.get(HOST) == self._host
         ]
-        if lanes:
-            self._lanes[name] = lanes
-        else:
-            self._lanes.pop(name, None)
-        if versions:
-            known = [*versions.values()][::-1]
-            self._endpoints[name] = {one.name: one for v in known for one in v.endpoints}
-        else:
-            self._endpoints.pop(name, None)
+        _set(self._lanes, name, lanes)
+        known = [one for version in [*versions.values()][::-1] for one in version.endpoints]
+        subjects = {one.name: one.metadata[SUBJECT] for one in known if SUBJECT in one.metadata}
+        _set(self._endpoints, name, {one.name: one for one in known})
+        _set(self._subjects, name, subjects)
         for listener in self._listeners:
             listener(name)
 
@@ -102,6 +102,14 @@ class Table:
 
     def subject(self, service: str, endpoint: str) -> str:
         """The NATS subject of an endpoint."""
-        known = self.endpoint(service, endpoint)
-        own = known.metadata.get(SUBJECT) if known else None
-        return own or names.subject(service, endpoint)
+        if foreign := self._subjects.get(service):
+            return foreign.get(endpoint) or names.subject(service, endpoint)
+        return names.subject(service, endpoint)
+
+
+def _set(among: dict[str, T], name: str, value: T) -> None:
+    """Keep what is not empty."""
+    if value:
+        among[name] = value
+    else:
+        among.pop(name, None)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from microcosmos.registry import Endpoint, Node, Options, Service
-from microcosmos.registry.interface import TTL
+from microcosmos.registry import Endpoint, Node, Service
 from microcosmos.rpc import Hosted
 
 
@@ -26,5 +25,4 @@ def record(hosted: Hosted, node: str, metadata: Mapping[str, str], address: str 
         metadata=hosted.metadata,
         endpoints=endpoints,
         nodes=[Node(id=f"{hosted.name}-{node}", address=address, metadata=dict(metadata))],
-        options=Options(ttl=int(TTL)),
     )
