@@ -257,7 +257,10 @@ async def test_instances_change_with_an_update(tmp_path: Path) -> None:
         await here.run(folder)
         source = Source(kind="folder", location=str(folder))
         with pytest.raises(errors.BadRequest, match="micro update"):
-            await runtime.update(UpdateRequest(name="wide", instances=2))
+            await runtime.update(UpdateRequest(name="wide"))
+        # A folder need not be uploaded again for that alone.
+        record = await here.settled(await runtime.update(UpdateRequest(name="wide", instances=3)))
+        assert (record.ready, record.options.instances) == (3, 3)
         upload = await here.upload(folder)
         request = UpdateRequest(name="wide", source=source, upload=upload, instances=2)
         record = await here.settled(await runtime.update(request))

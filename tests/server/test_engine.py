@@ -20,6 +20,7 @@ from nats.aio.client import Client
 from microcosmos.auth.credentials import Credential, Keys, Permissions
 from microcosmos.base import errors, profiles
 from microcosmos.base.home import Home
+from microcosmos.rpc.connection import settle
 from microcosmos.server.drain import Drain
 from microcosmos.server.engine import BundledEngine, Engine, open_engine, program
 from microcosmos.server.external import ExternalEngine
@@ -153,11 +154,11 @@ async def test_permissions_hold(home: Home, tmp_path: Path) -> None:
             joined(guest, error_cb=note) as client,
         ):
             everything = await full.subscribe(">")
-            await full.flush()
+            await settle(full)
             await client.publish("open.a", b"allowed")
             await client.publish("closed.a", b"refused")
             await client.subscribe("_INBOX.core.>")
-            await client.flush()
+            await settle(client)
             assert (await everything.next_msg(5)).data == b"allowed"
             assert "publish to" in refused[0]
             assert "_inbox.core.>" in refused[1]
@@ -166,7 +167,7 @@ async def test_permissions_hold(home: Home, tmp_path: Path) -> None:
                 await message.respond(b"served")
 
             await client.subscribe("serve.me", cb=answer)
-            await client.flush()
+            await settle(client)
             assert (await full.request("serve.me", timeout=5)).data == b"served"
 
 
@@ -178,10 +179,10 @@ async def test_users_of_other_accounts_hear_nothing(home: Home, tmp_path: Path) 
             joined(environment_of(engine, system, tmp_path)) as outside,
         ):
             heard = await outside.subscribe("hello")
-            await outside.flush()
+            await settle(outside)
             await inside.publish("hello", b"x")
-            await inside.flush()
-            await outside.flush()
+            await settle(inside)
+            await settle(outside)
             assert heard.pending_msgs == 0
 
 

@@ -11,6 +11,7 @@ import asyncio
 import logging
 
 import msgspec
+import nats.errors
 from nats.aio.client import Client as NatsClient
 from nats.aio.msg import Msg
 
@@ -64,9 +65,12 @@ async def keep_discovering(nc: NatsClient, registry: MemoryRegistry) -> None:
     while True:
         await asyncio.sleep(pause)
         pause = min(2 * pause, EVERY)
-        if nc.is_connected:
-            await discover(nc, registry)
         registry.expire()
+        if nc.is_connected:
+            try:
+                await discover(nc, registry)
+            except nats.errors.Error as exc:
+                log.warning("cannot ask who is on NATS: %s", exc)
 
 
 async def _register(registry: MemoryRegistry, data: bytes) -> None:

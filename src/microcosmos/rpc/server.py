@@ -169,7 +169,8 @@ class Server:
         stats.errors += 1
         stats.last_error = str(error)
         if not isinstance(exc, errors.Error):
-            log.error("%s %s failed", call.service, call.endpoint, exc_info=exc)
+            # The cause is in the first line too, which is what a search by trace finds.
+            log.error("%s %s failed: %r", call.service, call.endpoint, exc, exc_info=exc)
         return error
 
     async def drain(self, timeout: float) -> bool:

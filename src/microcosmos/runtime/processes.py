@@ -142,6 +142,7 @@ class ProcessRuntime:
         """Deploy a service again: fetch anew, or take a new upload, and replace what runs.
 
         A source whose ref is the commit that runs is not fetched: its replicas are only replaced.
+        Neither is a folder of which only other ``instances`` are asked for.
 
         Raises:
             errors.NotFound: nothing is deployed under the name, or there is no such upload.
@@ -166,7 +167,9 @@ class ProcessRuntime:
             message=request.message,
             target=None,
         )
-        if request.upload or not _same_commit(source, before):
+        scaled = request.instances and not (request.source or request.ref or request.upload)
+        only_scaled = scaled and source.kind == "folder" and before.hash
+        if not only_scaled and (request.upload or not _same_commit(source, before)):
             target = msgspec.structs.replace(target, hash="", commit="")
             target = await self._unpacked(target, request.upload)
         return await self._begin(target)
