@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import os
 
 import pytest
+
+# Tests of the proxy and tests that fork meet in one process here, as they never do in a server:
+# gRPC's handlers would start its threads again in the child, before it has become its program.
+os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "false"
 
 
 @pytest.hookimpl(tryfirst=True)
