@@ -21,7 +21,7 @@ class Disk:
     """A file system that has these folders and repositories."""
 
     folders = frozenset(
-        {"/work", "/work/shop", "/work/helloworld", "/x y", "/work/github.com/a/b", "/work/at@home"}
+        {"/disk", "/disk/shop", "/disk/helloworld", "/x y", "/disk/github.com/a/b", "/disk/at@home"}
     )
     repositories = frozenset({"/repos/mono", "/repos/plain.git"})
 
@@ -41,13 +41,13 @@ def git(location: str, path: str = "", ref: str = "") -> Source:
 
 
 GOOD = [
-    (".", folder("/work")),
-    ("./shop", folder("/work/shop")),
-    ("../work/shop", folder("/work/shop")),
-    ("shop", folder("/work/shop")),
+    (".", folder("/disk")),
+    ("./shop", folder("/disk/shop")),
+    ("../disk/shop", folder("/disk/shop")),
+    ("shop", folder("/disk/shop")),
     ("/x y", folder("/x y")),
-    ("at@home", folder("/work/at@home")),
-    ("github.com/a/b", folder("/work/github.com/a/b")),
+    ("at@home", folder("/disk/at@home")),
+    ("github.com/a/b", folder("/disk/github.com/a/b")),
     ("github.com/o/r", git("https://github.com/o/r")),
     ("github.com/o/r/a/b", git("https://github.com/o/r", "a/b")),
     ("github.com/o/r@main", git("https://github.com/o/r", "", "main")),
@@ -70,7 +70,7 @@ GOOD = [
 
 @pytest.mark.parametrize(("text", "meaning"), GOOD)
 def test_what_is_typed_means(text: str, meaning: Source) -> None:
-    assert parse(text, cwd="/work", disk=Disk()) == meaning
+    assert parse(text, cwd="/disk", disk=Disk()) == meaning
 
 
 @pytest.mark.parametrize(
@@ -87,7 +87,7 @@ def test_what_is_typed_means(text: str, meaning: Source) -> None:
     ],
 )
 def test_a_bare_name_is_looked_up_at_the_base_url(text: str, base: str, meaning: Source) -> None:
-    assert parse(text, base_url=base, cwd="/work", disk=Disk()) == meaning
+    assert parse(text, base_url=base, cwd="/disk", disk=Disk()) == meaning
 
 
 @pytest.mark.parametrize(
@@ -120,7 +120,7 @@ def test_a_bare_name_is_looked_up_at_the_base_url(text: str, base: str, meaning:
 )
 def test_what_means_nothing_is_refused(text: str, why: str) -> None:
     with pytest.raises(errors.BadRequest, match=why):
-        name_of(parse(text, cwd="/work", disk=Disk()))
+        name_of(parse(text, cwd="/disk", disk=Disk()))
 
 
 @pytest.mark.parametrize(
@@ -142,14 +142,14 @@ def test_a_source_from_the_wire_is_checked_again(source: Source) -> None:
 
 
 def test_the_name_is_the_base_name_of_the_folder_or_the_chosen_one() -> None:
-    assert name_of(folder("/work/shop")) == "shop"
+    assert name_of(folder("/disk/shop")) == "shop"
     assert name_of(git("https://github.com/o/r.git")) == "r"
     assert name_of(git("https://github.com/o/r", "a/b")) == "b"
-    assert name_of(folder("/work/shop"), "other") == "other"
+    assert name_of(folder("/disk/shop"), "other") == "other"
     with pytest.raises(errors.BadRequest, match="--name"):
         name_of(folder("/x y"))
     with pytest.raises(errors.BadRequest):
-        name_of(folder("/work/shop"), "a.*")
+        name_of(folder("/disk/shop"), "a.*")
 
 
 def test_columns() -> None:
