@@ -4,30 +4,24 @@ from __future__ import annotations
 
 import datetime
 import shlex
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import Any, Protocol
 
 import click
 import msgspec
 
-from microcosmos.base import codec, errors
+from microcosmos.base import errors
 
-from . import entry
+from . import client, entry
 from . import source as sources
+from .client import RuntimeClient
 from .deployment import CreateRequest, Deployment, Options, UpdateRequest
 from .logs import MAX_LINES, LogLine, LogsRequest
 from .source import Source
-from .uploads import MAX_CHUNK, Upload
 
-_UPLOAD_TIMEOUT = 60.0
-# Unpacking the largest archive, or draining every replica.
-_CHANGE_TIMEOUT = 120.0
 _FOLLOW = 20.0
-# How long a core that has ended may take until it answers again.
-_PATIENCE = 10.0
 _DEFAULT_LINES = 15
 
 
@@ -37,115 +31,17 @@ class Settings(Protocol):
     def get(self, key: str) -> Any: ...
 
 
-class Session(Protocol):
+class Session(client.Session, Protocol):
     """What these commands ask of the command line."""
 
     @property
     def settings(self) -> Settings: ...
-
-    def core(
-        self,
-        service: str,
-        endpoint: str,
-        request: Any = None,
-        *,
-        timeout: float = 10.0,
-        retry: bool = True,
-    ) -> bytes: ...
 
     def example(self, service: str) -> dict[str, str]: ...
 
     def pairs(self, flag: str, texts: tuple[str, ...]) -> dict[str, str]: ...
 
     def duration(self, text: str, where: str) -> float: ...
-
-    def progress(self, text: str) -> None: ...
-
-
-class Runtime:
-    """The runtime of the selected environment.
-
-    Args:
-        session: carries the calls and shows the progress.
-    """
-
-    def __init__(self, session: Session) -> None:
-        self._session = session
-
-    def ask(
-        self,
-        method: str,
-        request: Any,
-        kind: type[Any],
-        timeout: float = 10.0,
-        *,
-        retry: bool = True,
-    ) -> Any:
-        """Call an endpoint and read its answer."""
-        answer = self._session.core("runtime", method, request, timeout=timeout, retry=retry)
-        return codec.decode(answer, kind, id="runtime")
-
-    def change(self, method: str, request: CreateRequest | UpdateRequest) -> Deployment:
-        """Deploy; the answer does not wait until it runs."""
-        # Not tried twice: the second one would find the name taken, or the upload used up.
-        found: Deployment = self.ask(
-            f"Runtime.{method}", request, Deployment, _CHANGE_TIMEOUT, retry=False
-        )
-        return found
-
-    def upload(self, folder: Path) -> str:
-        """Pack a folder and send it; the id of the upload."""
-        from . import archive
-
-        with tempfile.TemporaryFile() as file:
-            packed = archive.pack(folder, file)
-            size = file.tell()
-            self._session.progress(f"uploading {packed.files} files, {size / 1024:,.0f} KiB")
-            file.seek(0)
-            return self._send(file, size)
-
-    def _send(self, file: BinaryIO, size: int) -> str:
-        id, offset = "", 0
-        while offset < size:
-            data = file.read(MAX_CHUNK)
-            end = offset + len(data)
-            chunk = {"id": id, "offset": offset, "data": data, "last": end == size}
-            id = self.ask("Source.Upload", chunk, Upload, _UPLOAD_TIMEOUT).id
-            offset = end
-        return id
-
-    def settle(self, deployment: Deployment) -> Deployment:
-        """Wait until it runs.
-
-        Raises:
-            errors.Error: it does not: the last lines of what failed have been printed.
-        """
-        shown = ""
-        while not deployment.settled:
-            if deployment.status != shown:
-                shown = deployment.status
-                self._session.progress(f"{deployment.name}: {shown}")
-            deployment = self._later(deployment)
-        if deployment.error or deployment.status != "running":
-            for line in deployment.output:
-                click.echo(line, err=True)
-            detail = deployment.error or f"{deployment.name} is {deployment.status}"
-            raise errors.InternalServerError(deployment.name, detail)
-        return deployment
-
-    def _later(self, deployment: Deployment) -> Deployment:
-        """The deployment once it has changed; a core that is started again is waited for."""
-        wait = {"name": deployment.name, "revision": deployment.revision}
-        deadline = time.monotonic() + _PATIENCE
-        while True:
-            try:
-                found: Deployment = self.ask("Runtime.Wait", wait, Deployment, timeout=60)
-            except errors.Unavailable:
-                if time.monotonic() > deadline:
-                    raise
-                time.sleep(0.2)
-            else:
-                return found
 
 
 class Deployed(msgspec.Struct):
@@ -163,6 +59,21 @@ class Deployed(msgspec.Struct):
         state = "is running" if self.status == "running" else f"is {self.status}"
         first = f"{self.name} {state}" + (f" at {self.url}" if self.url else "")
         return "\n".join(line for line in (first, self.curl, self.command) if line)
+
+
+def _settled(runtime: RuntimeClient, deployment: Deployment) -> Deployment:
+    """A deployment once it runs.
+
+    Raises:
+        errors.Error: it does not: the last lines of what failed have been printed.
+    """
+    deployment = runtime.settle(deployment)
+    if deployment.error or deployment.status != "running":
+        for line in deployment.output:
+            click.echo(line, err=True)
+        detail = deployment.error or f"{deployment.name} is {deployment.status}"
+        raise errors.InternalServerError(deployment.name, detail)
+    return deployment
 
 
 @click.command()
@@ -205,13 +116,13 @@ def run(
         instances=instances,
         metadata=session.pairs("--metadata", metadata),
     )
-    runtime = Runtime(session)
+    runtime = RuntimeClient(session)
     upload = _upload(runtime, found, name, command)
     request = CreateRequest(source=found, name=name, upload=upload, options=options, force=force)
     created = runtime.change("Create", request)
     if watch:
         return _watch(session, runtime, created)
-    return _shown(session, created if detach else runtime.settle(created))
+    return _shown(session, created if detach else _settled(runtime, created))
 
 
 @click.command()
@@ -226,14 +137,16 @@ def update(session: Session, source: str, name: str, instances: int, detach: boo
     NAME fetches its source again, NAME@REF another branch, tag or commit of it; a folder is
     uploaded again. The new one is started before the old one ends.
     """
-    runtime = Runtime(session)
+    runtime = RuntimeClient(session)
     request = _update_request(session, runtime, source, name)
     request = msgspec.structs.replace(request, instances=instances)
     changed = runtime.change("Update", request)
-    return _shown(session, changed if detach else runtime.settle(changed))
+    return _shown(session, changed if detach else _settled(runtime, changed))
 
 
-def _update_request(session: Session, runtime: Runtime, text: str, name: str) -> UpdateRequest:
+def _update_request(
+    session: Session, runtime: RuntimeClient, text: str, name: str
+) -> UpdateRequest:
     if not _is_folder(text):
         deployed, _, ref = text.partition("@")
         return UpdateRequest(name=name or deployed, ref=ref)
@@ -250,7 +163,9 @@ def kill(session: Session, name: str) -> None:
 
     NAME is what `micro status` shows; a folder means the service called after it.
     """
-    Runtime(session).ask("Runtime.Delete", {"name": _deployed(name)}, Deployment, _CHANGE_TIMEOUT)
+    RuntimeClient(session).ask(
+        "Runtime.Delete", {"name": _deployed(name)}, Deployment, client.CHANGE_TIMEOUT
+    )
 
 
 class Row(msgspec.Struct):
@@ -271,7 +186,9 @@ class Row(msgspec.Struct):
 def status(session: Session, name: str) -> list[Row]:
     """Show what is running."""
     request = {"name": _deployed(name)} if name else {}
-    return [_row(one) for one in Runtime(session).ask("Runtime.Read", request, list[Deployment])]
+    return [
+        _row(one) for one in RuntimeClient(session).ask("Runtime.Read", request, list[Deployment])
+    ]
 
 
 def _row(deployment: Deployment) -> Row:
@@ -313,7 +230,7 @@ def logs(
     session: Session, name: str, follow: bool, lines: int, since: str, build: bool, trace: str
 ) -> Iterator[Any]:
     """Show the log of a service."""
-    runtime = Runtime(session)
+    runtime = RuntimeClient(session)
     if not name and not trace:
         raise click.UsageError("name a service: micro logs NAME (or --trace ID)")
     after = time.time() - session.duration(since, "--since") if since else 0.0
@@ -323,19 +240,19 @@ def logs(
     return _follow(runtime, request) if follow else iter(_read(runtime, request).lines)
 
 
-def _read(runtime: Runtime, request: LogsRequest) -> Lines:
+def _read(runtime: RuntimeClient, request: LogsRequest) -> Lines:
     answer: Lines = runtime.ask("Runtime.Logs", request, Lines, request.wait + 10)
     return answer
 
 
-def _follow(runtime: Runtime, request: LogsRequest) -> Iterator[Line]:
+def _follow(runtime: RuntimeClient, request: LogsRequest) -> Iterator[Line]:
     while True:
         answer = _read(runtime, request)
         yield from answer.lines
         request = msgspec.structs.replace(request, cursor=answer.cursor, wait=_FOLLOW)
 
 
-def _of_trace(runtime: Runtime, name: str, trace: str) -> Iterator[Line]:
+def _of_trace(runtime: RuntimeClient, name: str, trace: str) -> Iterator[Line]:
     request = {"name": name} if name else {}
     for deployment in runtime.ask("Runtime.Read", request, list[Deployment]):
         found = _read(runtime, LogsRequest(name=deployment.name, lines=MAX_LINES)).lines
@@ -347,7 +264,7 @@ def _source(session: Session, text: str) -> Source:
     return sources.parse(text, base_url=str(base or ""))
 
 
-def _upload(runtime: Runtime, source: Source, name: str, command: str) -> str:
+def _upload(runtime: RuntimeClient, source: Source, name: str, command: str) -> str:
     """Send the folder of a source, if it is one that can be started."""
     if source.kind != "folder":
         return ""
@@ -356,13 +273,13 @@ def _upload(runtime: Runtime, source: Source, name: str, command: str) -> str:
     return runtime.upload(folder)
 
 
-def _watch(session: Session, runtime: Runtime, deployment: Deployment) -> Iterator[Deployed]:
+def _watch(session: Session, runtime: RuntimeClient, deployment: Deployment) -> Iterator[Deployed]:
     """What runs, each time the folder has changed; what does not run is told and waited over."""
     from . import watch
 
     def tell(change: Callable[[], Deployment]) -> Iterator[Deployed]:
         try:
-            yield _shown(session, runtime.settle(change()))
+            yield _shown(session, _settled(runtime, change()))
         except errors.Error as error:
             click.echo(f"micro: {error.detail}", err=True)
 
