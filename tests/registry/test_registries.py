@@ -240,6 +240,7 @@ def test_the_service_is_described_as_the_reference_describes_it() -> None:
     hosted = RegistryService(MemoryRegistry()).hosted()
     assert sorted(hosted.endpoints) == [
         "Registry.Deregister",
+        "Registry.Describe",
         "Registry.GetService",
         "Registry.ListServices",
         "Registry.Register",

@@ -7,7 +7,7 @@ import logging
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
@@ -16,8 +16,8 @@ import pytest
 
 from microcosmos.base import context, errors
 from microcosmos.base.context import Context
-from microcosmos.rpc import MAX_BODY, Call, Endpoint, Handler
-from microcosmos.rpc.middleware.limit import limit
+from microcosmos.rpc import MAX_BODY, Call, Endpoint, Handler, StreamHandler
+from microcosmos.rpc.middleware.limit import Limit
 
 from .wires import Net, until
 
@@ -548,7 +548,7 @@ class TransportConformance:
     async def test_calls_over_the_concurrency_limit_are_a_429(self, opened: Open) -> None:
         async with opened() as net:
             gate = Gate()
-            await net.serve(gate.endpoint, middleware=[limit(2)])
+            await net.serve(gate.endpoint, middleware=[Limit(2)])
             two = [asyncio.create_task(net.client.call("demo", "Demo.Wait")) for _ in range(2)]
             await until(lambda: gate.entered == 2)
             with pytest.raises(errors.TooManyRequests, match="handles 2 calls already"):
@@ -560,20 +560,34 @@ class TransportConformance:
     async def test_middleware_wraps_in_the_order_it_is_given(self, opened: Open) -> None:
         seen: list[str] = []
 
-        def say(word: str) -> Callable[[Handler], Handler]:
-            def wrap(handler: Handler) -> Handler:
+        class Say:
+            def __init__(self, word: str) -> None:
+                self.word = word
+
+            def call(self, handler: Handler) -> Handler:
                 async def wrapped(request: Call) -> bytes:
-                    seen.append(word)
+                    seen.append(self.word)
                     return await handler(request)
 
                 return wrapped
 
-            return wrap
+            def stream(self, handler: StreamHandler) -> StreamHandler:
+                async def wrapped(
+                    request: Call, messages: AsyncIterator[bytes]
+                ) -> AsyncGenerator[bytes, None]:
+                    seen.append(f"{self.word} stream")
+                    async for message in handler(request, messages):
+                        yield message
+
+                return wrapped
 
         async with opened() as net:
-            await net.serve(call, middleware=[say("outer"), say("inner")])
+            await net.serve(call, middleware=[Say("outer"), Say("inner")])
             await greet(net)
             assert seen == ["outer", "inner"]
+            async with net.client.stream("demo", "Demo.Call") as stream:
+                await anext(stream)
+            assert seen[2:] == ["outer stream", "inner stream"]
 
     async def test_a_handler_that_blocks_runs_in_a_thread_and_holds_nobody(
         self, opened: Open

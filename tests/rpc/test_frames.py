@@ -11,7 +11,20 @@ from hypothesis import strategies as st
 
 from microcosmos.base import errors
 from microcosmos.rpc import Call, frames
-from microcosmos.rpc.frames import CANCEL, CHUNK, DATA, ERROR, GOAWAY, MORE, REPLY, REQUEST, Reader
+from microcosmos.rpc.frames import (
+    CANCEL,
+    CHUNK,
+    DATA,
+    END,
+    ERROR,
+    GOAWAY,
+    ITEM,
+    MORE,
+    OPEN,
+    REPLY,
+    REQUEST,
+    Reader,
+)
 
 Message = tuple[int, int, bytes]
 
@@ -20,7 +33,9 @@ payloads = st.one_of(
     st.integers(0, 3 * CHUNK + 7).map(lambda size: (b"0123456789" * (size // 10 + 1))[:size]),
     st.sampled_from([CHUNK - 1, CHUNK, CHUNK + 1, 2 * CHUNK]).map(bytes),
 )
-messages = st.tuples(st.sampled_from([REQUEST, REPLY, ERROR]), st.integers(0, 2**32 - 1), payloads)
+messages = st.tuples(
+    st.sampled_from([REQUEST, REPLY, ERROR, OPEN, ITEM]), st.integers(0, 2**32 - 1), payloads
+)
 
 
 def _cut(data: bytes, at: list[int]) -> list[bytes]:
@@ -85,7 +100,9 @@ def test_the_end_of_a_message_that_never_began_is_refused() -> None:
             Reader().feed(frames.pack(kind, 1, b"x"))
 
 
-@pytest.mark.parametrize("kind", [0, 7, 0x7F, MORE, CANCEL | MORE, GOAWAY | MORE, 0xFF])
+@pytest.mark.parametrize(
+    "kind", [0, 12, 0x7F, MORE, CANCEL | MORE, END | MORE, GOAWAY | MORE, 0xFF]
+)
 def test_a_frame_of_an_unknown_kind_is_refused(kind: int) -> None:
     with pytest.raises(errors.BadRequest):
         Reader().feed(frames.pack(kind, 1, b"x"))

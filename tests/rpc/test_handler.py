@@ -8,7 +8,7 @@ import functools
 import json
 import sys
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any, TypedDict
 
 import msgspec
@@ -318,11 +318,13 @@ async def _answers_opaque() -> Opaque:
 async def _ambiguous(a: list[int] | set[str]) -> None: ...
 async def _nowhere(a: Nowhere) -> None: ...  # type: ignore[name-defined]  # noqa: F821
 async def _streams() -> AsyncIterator[int]:
-    yield 1
+    raise NotImplementedError
 
 
-def _generates() -> Iterator[int]:
-    yield 1
+def _reads(numbers: AsyncIterator[int]) -> int: ...
+
+
+async def _reads_two(one: AsyncIterator[int], two: AsyncIterator[int]) -> int: ...
 
 
 @pytest.mark.parametrize(
@@ -336,8 +338,9 @@ def _generates() -> Iterator[int]:
         (_answers_opaque, "Opaque has no form in JSON"),
         (_ambiguous, "_ambiguous: .* more than one array-like"),
         (_nowhere, "_nowhere: name 'Nowhere' is not defined"),
-        (_streams, "streaming handlers are not built yet"),
-        (_generates, "streaming handlers are not built yet"),
+        (_streams, "a stream of answers is made by `yield`"),
+        (_reads, "only an async function can read a stream"),
+        (_reads_two, "only one parameter can be the caller's stream"),
         (functools.partial(_opaque), "is no function"),
     ],
 )

@@ -7,16 +7,17 @@ from pathlib import Path
 import pytest
 
 from .conformance import Open, TransportConformance
+from .streams import StreamConformance
 from .wires import lane_net, memory_net, nats_net
 
 
-class TestMemory(TransportConformance):
+class TestMemory(TransportConformance, StreamConformance):
     @pytest.fixture
     def opened(self) -> Open:
         return memory_net
 
 
-class TestLane(TransportConformance):
+class TestLane(TransportConformance, StreamConformance):
     @pytest.fixture
     def opened(self, tmp_path: Path) -> Open:
         return lambda: lane_net(tmp_path)
@@ -26,7 +27,7 @@ class TestLaneOnUvloop(TestLane):
     loop = "uvloop"
 
 
-class TestNats(TransportConformance):
+class TestNats(TransportConformance, StreamConformance):
     @pytest.fixture
     def opened(self, nats_url: str) -> Open:
         return lambda: nats_net(nats_url)

@@ -79,6 +79,7 @@ class Net:
         self.addresses = Addresses()
         self.stack = contextlib.AsyncExitStack()
         self.numbers = itertools.count()
+        self.replicas: list[Replica] = []
         self.client: Client
 
     async def serve(
@@ -97,6 +98,7 @@ class Net:
         running = self.running(server, drain)
         await running.__aenter__()
         replica = Replica(server, running)
+        self.replicas.append(replica)
         self.stack.push_async_callback(replica.leave)
         return replica
 

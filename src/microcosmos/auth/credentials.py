@@ -76,7 +76,12 @@ class Account:
         return public_key(self.pair)
 
     def user(
-        self, name: str, permissions: Permissions | None = None, *, expires: float = 0
+        self,
+        name: str,
+        permissions: Permissions | None = None,
+        *,
+        expires: float = 0,
+        tags: tuple[str, ...] = (),
     ) -> Credential:
         """Make a credential of a process or service.
 
@@ -84,10 +89,13 @@ class Account:
             name: of the process or service.
             permissions: None is everything in this account.
             expires: when the engine ends its connections, in seconds since the epoch; 0 is never.
+            tags: what the engine shows of its connections.
         """
         pair = _new_pair(nkeys.PREFIX_BYTE_USER)
         prefix = inbox_prefix(name)
-        claims = {"type": "user", "subs": -1, "data": -1, "payload": -1}
+        claims: dict[str, Any] = {"type": "user", "subs": -1, "data": -1, "payload": -1}
+        if tags:
+            claims["tags"] = list(tags)
         claims.update(_permission_claims(permissions, prefix))
         token = encode(self.pair, public_key(pair), name, claims, expires=expires)
         return Credential(name, _creds_text(token, pair.seed.decode()), prefix)

@@ -12,7 +12,7 @@ import msgspec
 from microcosmos.base import codec, errors
 from microcosmos.rpc.client import Client
 
-from .interface import WAIT, Changes, Found, Result, Service
+from .interface import WAIT, Changes, Description, Descriptions, Found, Result, Service
 from .table import Table
 
 log = logging.getLogger("microcosmos.registry")
@@ -48,6 +48,10 @@ class RegistryClient:
     async def list_services(self, *, domain: str = "") -> list[Service]:
         answer = await self._call("ListServices", {"options": {"domain": domain}})
         return _found.decode(answer).services
+
+    async def describe(self, name: str = "", *, domain: str = "") -> list[Description]:
+        answer = await self._call("Describe", {"service": name, "options": {"domain": domain}})
+        return msgspec.json.decode(answer, type=Descriptions).services
 
     async def watch(self, name: str = "", *, domain: str = "") -> AsyncIterator[Result]:
         changes = await self.changes(name, None, domain=domain)

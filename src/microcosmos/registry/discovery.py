@@ -1,26 +1,32 @@
 """Who is on NATS, by the NATS services protocol: ours after a restart, and foreign services.
 
 A service of ours registers by itself, so its answers matter only to a core that has just started.
-A foreign one (a Node service with `@nats-io/services`, say) is known by its answers alone: it is
-asked every few seconds and forgotten when it has not answered for the TTL of the registry.
+A foreign one (a Node service with `@nats-io/services`, say) is known by its answers alone. Everyone
+is asked every few seconds, and a foreign node that nobody listens for any more is gone; a busy one
+is still listened for, so it is slow, not gone. One that is not heard of at all is forgotten after
+the TTL of the registry.
 """
 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
+import time
+from collections.abc import Collection
 
 import msgspec
 import nats.errors
 from nats.aio.client import Client as NatsClient
-from nats.aio.msg import Msg
 
 from microcosmos.base import errors, names
-from microcosmos.base.schema import Value
 from microcosmos.rpc import announce
 
+from . import foreign
+from .connections import tags_of
 from .interface import HOST, LANE, REPLICA, Endpoint, Node, Service
 from .memory import MemoryRegistry
+from .question import ask
 from .table import SUBJECT
 
 log = logging.getLogger("microcosmos.registry")
@@ -28,69 +34,192 @@ log = logging.getLogger("microcosmos.registry")
 EVERY = 10.0
 """Seconds between two questions to everyone."""
 
+CHECK = 1.0
+"""Seconds between two looks whether the known foreign nodes are still there."""
+
+MISSES = 2
+"""How many looks in a row a foreign node is missing in until it is gone."""
+
 _AT_FIRST = 0.5
-_QUIET = 0.1
-_AT_MOST = 2.0
+_PATIENCE = 1.0
+# The same question is not asked more often than this, in seconds, whoever wants an answer.
+_PAUSE = 0.2
+# After a break everyone connects again in their own time, and is not missed meanwhile.
+_GRACE = 10.0
+# How many nodes one look asks for.
+_AT_ONCE = 100
+_MOST_TOLD = 1000
 _OF_NODE = (LANE, HOST, REPLICA)
 
 _info = msgspec.json.Decoder(announce.Info)
-_value = msgspec.json.Decoder(Value)
 
 
-async def discover(nc: NatsClient, registry: MemoryRegistry) -> None:
-    """Ask everyone once, and register who answers, until nobody has for a tenth of a second."""
-    answers: asyncio.Queue[Msg] = asyncio.Queue()
-    inbox = nc.new_inbox()
-    subscription = await nc.subscribe(inbox, cb=answers.put)
-    try:
-        await nc.publish("$SRV.INFO", reply=inbox)
-        async with asyncio.timeout(_AT_MOST):
-            while True:
-                msg = await asyncio.wait_for(answers.get(), _QUIET)
-                if (msg.headers or {}).get("Status") == "503":
-                    return
-                await _register(registry, msg.data)
-    except TimeoutError:
-        return
-    finally:
-        await subscription.unsubscribe()
+class _Foreign:
+    """A foreign node.
 
-
-async def keep_discovering(nc: NatsClient, registry: MemoryRegistry) -> None:
-    """Ask everyone every few seconds, for ever.
-
-    More often at first: the engine of a node that has just come may still be joining its cluster.
+    Attributes:
+        service: as it is registered.
+        said: its announcement, so that the same one need not be read again.
+        ping: the subject that it alone listens on.
+        misses: how often in a row it did not.
     """
-    pause = _AT_FIRST
-    while True:
-        await asyncio.sleep(pause)
-        pause = min(2 * pause, EVERY)
-        registry.expire()
-        if nc.is_connected:
-            try:
-                await discover(nc, registry)
-            except nats.errors.Error as exc:
-                log.warning("cannot ask who is on NATS: %s", exc)
+
+    __slots__ = ("misses", "ping", "said", "service")
+
+    def __init__(self, service: Service, said: bytes, ping: str) -> None:
+        self.service = service
+        self.said = said
+        self.ping = ping
+        self.misses = 0
 
 
-async def _register(registry: MemoryRegistry, data: bytes) -> None:
-    try:
-        service = record(_info.decode(data))
-        if service.metadata.get(announce.SERVICE) and await _known(registry, service):
+class Discovery:
+    """Keeps a registry told of who is on NATS.
+
+    Args:
+        nc: the engine.
+        registry: who is told; `MemoryRegistry.look` asks at once from now on.
+        reserved: names that no foreign service may take.
+    """
+
+    def __init__(
+        self, nc: NatsClient, registry: MemoryRegistry, reserved: Collection[str] = ()
+    ) -> None:
+        self._nc = nc
+        self._registry = registry
+        self._reserved = reserved
+        self._foreign: dict[str, _Foreign] = {}
+        self._bare: set[str] = set()
+        self._told: set[str] = set()
+        self._asked: dict[str, float] = {}
+        self._news = asyncio.Event()
+        self._turn = itertools.count()
+        registry.finder = self.look
+
+    async def look(self, name: str = "") -> None:
+        """Ask everyone, or all of a name, and register who answers.
+
+        It is over once nobody has answered for a tenth of a second, or somebody else has just asked
+        the same.
+        """
+        now = time.monotonic()
+        if now - self._asked.get(name, -_PAUSE) < _PAUSE:
             return
-        await registry.register(service)
-    except (msgspec.DecodeError, UnicodeDecodeError, errors.Error) as exc:
-        log.warning("a service on NATS announces itself in a way that cannot be read: %s", exc)
+        self._asked = {key: at for key, at in self._asked.items() if now - at < _PAUSE}
+        self._asked[name] = now
+        subject = f"$SRV.INFO.{names.announced(name)}" if name else "$SRV.INFO"
+        for msg in await ask(self._nc, subject):
+            await self._register(msg.data)
 
+    async def keep(self) -> None:
+        """Ask everyone every few seconds, and look after the foreign nodes, for ever."""
+        await asyncio.gather(self._rounds(), self._checks())
 
-async def _known(registry: MemoryRegistry, service: Service) -> bool:
-    """Whether a service of ours has registered by itself: then its own word stands."""
-    try:
-        found = await registry.get_service(service.name)
-    except errors.NotFound:
-        return False
-    known = {node.id for version in found for node in version.nodes}
-    return all(node.id in known for node in service.nodes)
+    async def _rounds(self) -> None:
+        """More often at first: a cluster may still be joining, a service adding its endpoints."""
+        pause = _AT_FIRST
+        while True:
+            try:
+                await asyncio.wait_for(self._news.wait(), pause)
+            except TimeoutError:
+                pause = min(2 * pause, EVERY)
+            else:
+                self._news.clear()
+                pause = _AT_FIRST
+                continue
+            self._registry.expire()
+            if self._nc.is_connected:
+                try:
+                    await self.look()
+                except nats.errors.Error as exc:
+                    log.warning("cannot ask who is on NATS: %s", exc)
+
+    async def _checks(self) -> None:
+        breaks, calm = self._nc.stats["reconnects"], 0.0
+        while True:
+            await asyncio.sleep(CHECK)
+            if breaks != self._nc.stats["reconnects"]:
+                breaks, calm = self._nc.stats["reconnects"], time.monotonic() + _GRACE
+            if self._nc.is_connected and time.monotonic() >= calm:
+                await self._check()
+
+    async def _check(self) -> None:
+        """Ask for some of the foreign nodes, each at its own subject."""
+        ids = list(self._foreign)
+        start = next(self._turn) * _AT_ONCE % max(1, len(ids))
+        chosen = (ids[start:] + ids[:start])[:_AT_ONCE]
+        await asyncio.gather(*(self._ask_for(id) for id in chosen))
+
+    async def _ask_for(self, id: str) -> None:
+        known = self._foreign[id]
+        try:
+            await self._nc.request(known.ping, timeout=_PATIENCE)
+            known.misses = 0
+        except nats.errors.NoRespondersError:
+            known.misses += 1
+        except (nats.errors.Error, TimeoutError, OSError):
+            return  # it may be busy
+        if known.misses >= MISSES:
+            del self._foreign[id]
+            await self._gone(known.service)
+
+    async def _gone(self, service: Service) -> None:
+        expected = any(REPLICA in node.metadata for node in service.nodes)
+        # A process of a runtime lives on: it may only have lost its way to NATS.
+        remove = self._registry.lose if expected else self._registry.deregister
+        await remove(service)
+
+    async def _register(self, said: bytes) -> None:
+        try:
+            info = _info.decode(said)
+            if (info.metadata or {}).get(announce.SERVICE):
+                if not await self._registered(info):
+                    await self._registry.register(record(info))
+            elif (known := self._foreign.get(info.id)) and known.said == said:
+                await self._registry.register(known.service)
+            else:
+                await self._register_foreign(info, said)
+        except (msgspec.DecodeError, UnicodeDecodeError, errors.Error) as exc:
+            self._warn(f"a service on NATS announces itself in a way that cannot be read: {exc}")
+
+    async def _registered(self, info: announce.Info) -> bool:
+        """Whether a replica of ours has registered by itself: then its own word stands."""
+        name = (info.metadata or {})[announce.SERVICE]
+        try:
+            found = await self._registry.get_service(name)
+        except errors.NotFound:
+            return False
+        return any(node.id == f"{name}-{info.id}" for one in found for node in one.nodes)
+
+    async def _register_foreign(self, info: announce.Info, said: bytes) -> None:
+        if info.name in self._reserved:
+            self._warn(f"a foreign service calls itself {info.name}, which is the platform's own")
+            return
+        if not info.endpoints and info.id not in self._bare:
+            # It may be about to add some: if it has none the next time, it has none.
+            self._bare.add(info.id)
+            self._news.set()
+            return
+        service = record(info)
+        ping = f"$SRV.PING.{info.name}.{info.id}"
+        known = self._foreign.get(info.id)
+        if known is None:
+            (node,) = service.nodes
+            owner = await tags_of(self._nc, ping)
+            nodes = [msgspec.structs.replace(node, metadata={**node.metadata, **owner})]
+            self._news.set()
+        else:
+            nodes = known.service.nodes
+        service = msgspec.structs.replace(service, nodes=nodes)
+        await self._registry.register(service)
+        self._bare.discard(info.id)
+        self._foreign[info.id] = _Foreign(service, said, ping)
+
+    def _warn(self, text: str) -> None:
+        """Say something once: who is asked every few seconds answers the same."""
+        if text not in self._told and len(self._told) < _MOST_TOLD:
+            self._told.add(text)
+            log.warning("%s", text)
 
 
 def record(info: announce.Info) -> Service:
@@ -102,23 +231,30 @@ def record(info: announce.Info) -> Service:
     about = info.metadata or {}
     name = names.check_service(about.get(announce.SERVICE) or info.name)
     of_node = {key: about[key] for key in _OF_NODE if key in about}
+    found = dict(foreign.endpoints(name, info))
     return Service(
         name=name,
         version=about.get(announce.VERSION) or info.version,
         metadata={key: value for key, value in about.items() if key not in _OF_NODE},
-        endpoints=[_endpoint(name, endpoint) for endpoint in info.endpoints or []],
+        endpoints=[_endpoint(name, endpoint, info) for endpoint, info in found.items()],
+        schemas=_schemas(found),
         nodes=[Node(id=f"{name}-{info.id}", metadata={"protocol": "nats", **of_node})],
     )
 
 
-def _endpoint(service: str, info: announce.EndpointInfo) -> Endpoint:
+def _endpoint(service: str, name: str, info: announce.EndpointInfo) -> Endpoint:
     about = dict(info.metadata or {})
-    name = about.pop(announce.ENDPOINT, "") or names.endpoint_name(service, info.name)
-    request, response = about.pop(announce.REQUEST, ""), about.pop(announce.RESPONSE, "")
+    request, response = foreign.shapes(name, about)
+    for key in (announce.ENDPOINT, announce.SCHEMA, announce.REQUEST, announce.RESPONSE):
+        about.pop(key, None)
     if info.subject != names.subject(service, name):
         about[SUBJECT] = info.subject
-    return Endpoint(name=name, request=_shape(request), response=_shape(response), metadata=about)
+    return Endpoint(name=name, request=request, response=response, metadata=about)
 
 
-def _shape(text: str) -> Value:
-    return _value.decode(text) if text else Value()
+def _schemas(found: dict[str, announce.EndpointInfo]) -> dict[str, msgspec.Raw]:
+    return {
+        name: msgspec.Raw(endpoint.metadata[announce.SCHEMA].encode())
+        for name, endpoint in found.items()
+        if endpoint.metadata and foreign.schema_of(endpoint.metadata) is not None
+    }

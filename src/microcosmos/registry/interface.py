@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import msgspec
 
@@ -70,7 +70,11 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Service(msgspec.Struct, frozen=True, kw_only=True):
-    """One version of a service and its living nodes."""
+    """One version of a service and its living nodes.
+
+    ``schemas`` has the whole schema of each endpoint by its name (see `Described`) on the way to
+    the registry, which keeps them apart: who only looks for services does not carry them.
+    """
 
     name: str
     version: str = "latest"
@@ -78,6 +82,7 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
     endpoints: list[Endpoint] = []
     nodes: list[Node] = []
     options: Options = Options()
+    schemas: dict[str, msgspec.Raw] = {}
 
     def endpoint(self, name: str) -> Endpoint | None:
         """The endpoint of a name, or None."""
@@ -116,6 +121,34 @@ class Changes(msgspec.Struct, kw_only=True):
     results: list[Result] = []
 
 
+class Described(msgspec.Struct, frozen=True, kw_only=True):
+    """An endpoint with its whole schema.
+
+    ``schema`` is JSON Schema 2020-12 in one object: ``request`` is what a call takes, ``items``
+    what its caller streams (there only if it does), ``response`` the answer, or each of a stream
+    of them, and ``$defs`` the types that these name. A foreign service may say nothing: ``{}``.
+    """
+
+    name: str
+    metadata: dict[str, str] = {}
+    schema: dict[str, Any] = {}
+
+
+class Description(msgspec.Struct, frozen=True, kw_only=True):
+    """One version of a service with the whole schemas of its endpoints."""
+
+    name: str
+    version: str = "latest"
+    metadata: dict[str, str] = {}
+    endpoints: list[Described] = []
+
+
+class Descriptions(msgspec.Struct):
+    """An answer of Describe."""
+
+    services: list[Description]
+
+
 class Registry(Protocol):
     """Who is alive, with which endpoints."""
 
@@ -139,6 +172,13 @@ class Registry(Protocol):
     async def list_services(self, *, domain: str = "") -> list[Service]:
         """Every service, sorted by name, then version."""
 
+    async def describe(self, name: str = "", *, domain: str = "") -> list[Description]:
+        """The whole schemas of a service, or of all, sorted by name, then version.
+
+        Raises:
+            errors.NotFound: no node of the service is known.
+        """
+
     def watch(self, name: str = "", *, domain: str = "") -> AsyncIterator[Result]:
         """Changes from now on, of one service or of all."""
 
@@ -151,6 +191,9 @@ class OwnRegistry(Registry, Protocol):
 
         The service stays known while it has no node: calls are a 503, not a 404.
         """
+
+    async def look(self, name: str) -> None:
+        """Ask NATS at once for the nodes of a service, or with an empty name for everyone's."""
 
     async def forget(self, name: str) -> None:
         """Expect a service no longer: without a node it is not known any more."""

@@ -10,14 +10,23 @@ import asyncio
 import secrets
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
 from microcosmos.base import clock as clocks
-from microcosmos.base import errors, names
+from microcosmos.base import codec, errors, names
 
-from .interface import HOST, REPLICA, TTL, Result, Service, this_host
+from .interface import (
+    HOST,
+    REPLICA,
+    TTL,
+    Described,
+    Description,
+    Result,
+    Service,
+    this_host,
+)
 
 _REMEMBERED = 4096
 
@@ -39,6 +48,7 @@ class MemoryRegistry:
         epoch: tells this registry from one before it and from those of other cores.
         sequence: of the last change.
         tell: lets the other registries of a cluster know what this one was told.
+        finder: asks NATS who is there, where there is NATS; see `discovery`.
 
     Args:
         clock: where the time of expiry comes from.
@@ -49,7 +59,9 @@ class MemoryRegistry:
         self._clock = clock
         self._host = host or this_host()
         self.tell: Callable[[Verb, Service], Awaitable[None]] | None = None
+        self.finder: Callable[[str], Awaitable[None]] | None = None
         self._services: dict[_Key, Service] = {}
+        self._schemas: dict[_Key, dict[str, dict[str, Any]]] = {}
         self._expiry: dict[tuple[_Key, str], float] = {}
         self._results: deque[Result] = deque(maxlen=_REMEMBERED)
         self._changed = asyncio.Event()
@@ -98,8 +110,10 @@ class MemoryRegistry:
         known = self._services.get(key)
         nodes = {node.id: node for node in (known.nodes if known else [])}
         nodes.update((node.id, node) for node in service.nodes)
-        merged = msgspec.structs.replace(service, nodes=list(nodes.values()))
+        merged = msgspec.structs.replace(service, nodes=list(nodes.values()), schemas={})
         self._renew(key, service)
+        if service.schemas:
+            self._schemas[key] = _decoded(service.schemas)
         if merged != known:
             self._services[key] = merged
             self._tell("update" if known else "create", merged)
@@ -112,12 +126,16 @@ class MemoryRegistry:
             else:
                 self._expiry[(key, node.id)] = expiry
 
+    async def look(self, name: str) -> None:
+        """See `interface.OwnRegistry`."""
+        if self.finder is not None:
+            await self.finder(name)
+
     async def forget(self, name: str) -> None:
         """See `interface.OwnRegistry`."""
         for key, service in list(self._services.items()):
             if service.name == name and not service.nodes:
-                del self._services[key]
-                self._tell("delete", service)
+                self._delete(key, service)
 
     def _remove(self, key: _Key, gone: set[str], *, expected: bool = False) -> None:
         known = self._services.get(key)
@@ -133,8 +151,12 @@ class MemoryRegistry:
             self._services[key] = rest
             self._tell("update", rest)
         else:
-            del self._services[key]
-            self._tell("delete", rest)
+            self._delete(key, rest)
+
+    def _delete(self, key: _Key, service: Service) -> None:
+        del self._services[key]
+        self._schemas.pop(key, None)
+        self._tell("delete", service)
 
     def expire(self) -> None:
         """Forget the nodes whose time has run out."""
@@ -162,6 +184,26 @@ class MemoryRegistry:
         self.expire()
         domain = domain or DEFAULT_DOMAIN
         return [self._services[key] for key in sorted(self._services) if key[0] == domain]
+
+    async def describe(self, name: str = "", *, domain: str = "") -> list[Description]:
+        """See `interface.Registry`."""
+        of_domain = self.known(domain)
+        if name:
+            await self.get_service(name, domain=domain)
+            of_domain = [service for service in of_domain if service.name == name]
+        return [self._described(service) for service in of_domain if service.nodes]
+
+    def _described(self, service: Service) -> Description:
+        schemas = self._schemas.get(_key(service), {})
+        return Description(
+            name=service.name,
+            version=service.version,
+            metadata=service.metadata,
+            endpoints=[
+                Described(name=one.name, metadata=one.metadata, schema=schemas.get(one.name, {}))
+                for one in service.endpoints
+            ],
+        )
 
     def watch(self, name: str = "", *, domain: str = "") -> AsyncIterator[Result]:
         return self._watch(self.sequence, name, domain)
@@ -206,6 +248,15 @@ class MemoryRegistry:
             listener(result)
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()
+
+
+def _decoded(schemas: dict[str, msgspec.Raw]) -> dict[str, dict[str, Any]]:
+    """Schemas read once, without a hold on the message that they came in.
+
+    Raises:
+        errors.BadRequest: one is no JSON object.
+    """
+    return {name: codec.decode(raw, dict[str, Any], id="registry") for name, raw in schemas.items()}
 
 
 def concerns(result: Result, name: str, domain: str) -> bool:

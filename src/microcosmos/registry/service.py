@@ -8,7 +8,7 @@ from microcosmos.base import context, errors
 from microcosmos.rpc.handler import endpoint
 from microcosmos.rpc.server import Hosted
 
-from .interface import WAIT, Changes, Endpoint, Found, Options, Result, Service
+from .interface import WAIT, Changes, Descriptions, Endpoint, Found, Options, Result, Service
 from .memory import MemoryRegistry, concerns, domain_of
 
 NAME = "registry"
@@ -69,6 +69,7 @@ class RegistryService:
         endpoints = [
             endpoint(self.get_service, NAME, lenient=True, response=Found),
             endpoint(self.list_services, NAME, lenient=True, response=Found),
+            endpoint(self.describe, NAME, lenient=True),
             endpoint(self.register, NAME, lenient=True),
             endpoint(self.deregister, NAME, lenient=True),
             endpoint(self.watch, NAME, lenient=True),
@@ -82,6 +83,10 @@ class RegistryService:
     async def list_services(self, request: ListRequest) -> Shown:
         """Every service, with its nodes, endpoints and their shapes."""
         return shown(await self._registry.list_services(domain=request.options.domain))
+
+    async def describe(self, service: str = "", options: Options = DEFAULTS) -> Descriptions:
+        """The JSON Schemas of every endpoint of a service, or of all services."""
+        return Descriptions(await self._registry.describe(service, domain=options.domain))
 
     async def register(self, service: Service) -> None:
         """Add a service's nodes, or renew them for another 90 seconds."""

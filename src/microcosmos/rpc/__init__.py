@@ -14,6 +14,8 @@ from .interface import (
     Handler,
     Middleware,
     Resolver,
+    Stream,
+    StreamHandler,
     Transport,
     Unreachable,
 )
@@ -35,6 +37,8 @@ __all__ = [
     "Middleware",
     "Resolver",
     "Server",
+    "Stream",
+    "StreamHandler",
     "Transport",
     "Unreachable",
     "Verifier",

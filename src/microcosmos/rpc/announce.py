@@ -25,6 +25,7 @@ VERSION = "micro.version"
 ENDPOINT = "micro.endpoint"
 REQUEST = "micro.request"
 RESPONSE = "micro.response"
+SCHEMA = "micro.schema"
 
 TYPE = "io.nats.micro.v1."
 _NANOSECONDS = 1_000_000_000
@@ -125,6 +126,7 @@ def _endpoint_info(service: str, endpoint: Endpoint) -> EndpointInfo:
             ENDPOINT: endpoint.name,
             REQUEST: msgspec.json.encode(endpoint.request).decode(),
             RESPONSE: msgspec.json.encode(endpoint.response).decode(),
+            SCHEMA: endpoint.schema.decode(),
         },
     )
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 
 from microcosmos.base import context, errors
 
-from .interface import DEFAULT_TIMEOUT, Call, Resolver, Transport, Unreachable
+from .interface import DEFAULT_TIMEOUT, Call, Resolver, Stream, Transport, Unreachable
 
 RETRY_PAUSE = 0.05
 """Seconds, about, between a call that failed for a passing reason and its one retry."""
@@ -59,15 +60,53 @@ class Client:
             errors.Error: what the service answered.
         """
         here = context.current_or_none()
-        sent = here.outgoing() if here is not None else {}
-        if metadata:
-            sent.update(context.sendable(name, value) for name, value in metadata.items())
-        if context.TRACE not in sent:
-            sent[context.TRACE] = context.new_trace()
-        call = Call(service, endpoint, body, sent, self._time_left(here, timeout))
-        if call.timeout is not None and call.timeout <= 0:
-            raise errors.DeadlineExceeded(service, "the caller's deadline has passed already")
+        call = _outgoing(here, service, endpoint, body, metadata)
+        call.timeout = self._time_left(here, timeout)
+        _check_time(call)
         return await self.send(call, retry=retry)
+
+    @asynccontextmanager
+    async def stream(
+        self,
+        service: str,
+        endpoint: str,
+        body: bytes = b"{}",
+        *,
+        metadata: Mapping[str, str] | None = None,
+        timeout: float | None = None,
+    ) -> AsyncIterator[Stream]:
+        """Open a stream with a JSON body, until the block ends; leaving it early gives it up.
+
+        Args:
+            service: whose.
+            endpoint: which.
+            body: the request; messages may follow it.
+            metadata: beside what is inherited.
+            timeout: seconds for all of the stream; without one it lasts as long as both ends.
+
+        Raises:
+            errors.Error: as `call` does; a stream is never opened twice.
+        """
+        here = context.current_or_none()
+        left = here.remaining() if here is not None else None
+        limits = [seconds for seconds in (timeout, left) if seconds is not None]
+        call = _outgoing(here, service, endpoint, body, metadata)
+        call.timeout = min(limits, default=None)
+        stream = await self.open(call)
+        try:
+            yield stream
+        finally:
+            await stream.close()
+
+    async def open(self, call: Call) -> Stream:
+        """Open a stream for a call as it stands: nothing is inherited. Who opens it closes it."""
+        _check_time(call)
+        for transport in self._transports:
+            try:
+                return await transport.open(call)
+            except Unreachable:
+                continue
+        raise self._nobody(call)
 
     async def send(self, call: Call, *, retry: bool = True) -> bytes:
         """Send a call as it stands: nothing is inherited; see `call` for what it raises."""
@@ -103,3 +142,24 @@ class Client:
         chosen = self._timeout if timeout is None else timeout
         left = here.remaining() if here is not None else None
         return chosen if left is None else min(left, chosen)
+
+
+def _outgoing(
+    here: context.Context | None,
+    service: str,
+    endpoint: str,
+    body: bytes,
+    metadata: Mapping[str, str] | None,
+) -> Call:
+    """A call with what it inherits from the one being handled, and a trace."""
+    sent = here.outgoing() if here is not None else {}
+    if metadata:
+        sent.update(context.sendable(name, value) for name, value in metadata.items())
+    if context.TRACE not in sent:
+        sent[context.TRACE] = context.new_trace()
+    return Call(service, endpoint, body, sent)
+
+
+def _check_time(call: Call) -> None:
+    if call.timeout is not None and call.timeout <= 0:
+        raise errors.DeadlineExceeded(call.service, "the caller's deadline has passed already")

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import nats.errors
@@ -97,3 +97,15 @@ async def settle(nc: NatsClient) -> None:
     """
     await nc._flush_pending(force_flush=True)
     await nc.flush(timeout=2)
+
+
+def when_disconnected(nc: NatsClient, callback: Callable[[], None]) -> None:
+    """Call back whenever the connection breaks, after whoever asked for that before."""
+    before = nc._disconnected_cb  # the option is set at connect
+
+    async def disconnected() -> None:
+        callback()
+        if before is not None:
+            await before()
+
+    nc._disconnected_cb = disconnected

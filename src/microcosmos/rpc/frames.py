@@ -4,7 +4,10 @@
 
     REQUEST  a `Call` in MessagePack     REPLY    the answer's bytes
     ERROR    an error's JSON             CANCEL   the caller no longer waits
-    DATA     more of the message         GOAWAY   no new calls on this line, please
+    OPEN     a `Call` that streams       ITEM     one message of the stream
+    END      no more messages come       GRANT    so many more bytes may be sent
+    BEAT     this end is still there     GOAWAY   no new calls on this line, please
+    DATA     more of a long message
 
 Messages over `CHUNK` bytes are cut: the first frame's kind has the `MORE` bit, DATA frames
 follow, the last one without it. Frames of other streams go in between, so that one large body
@@ -21,14 +24,14 @@ from microcosmos.base import errors
 
 from .interface import MAX_BODY, Call
 
-REQUEST, REPLY, ERROR, CANCEL, DATA, GOAWAY = range(1, 7)
+REQUEST, REPLY, ERROR, CANCEL, OPEN, ITEM, END, GRANT, BEAT, GOAWAY, DATA = range(1, 12)
 MORE = 0x80
 
 CHUNK = 64 * 1024
 HEADER = struct.Struct("<IBI")
 HEAD = HEADER.size
 _AFTER_LENGTH = HEAD - 4
-_LONG = (REQUEST, REPLY, ERROR)
+_LONG = (REQUEST, REPLY, ERROR, OPEN, ITEM)
 LONGEST = CHUNK + HEAD
 # A call's names and metadata ride in the same message as its body.
 MAX_MESSAGE = MAX_BODY + 256 * 1024
@@ -93,8 +96,6 @@ class Reader:
         return messages
 
     def _assemble(self, kind: int, stream: int, payload: bytes) -> tuple[int, int, bytes] | None:
-        if kind == GOAWAY:
-            return kind, stream, payload
         if kind & ~MORE != DATA:
             if kind & ~MORE not in _LONG:
                 raise errors.BadRequest("rpc.lane", "a frame of an unknown kind")

@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
-import copy
-import dataclasses
-import functools
 import inspect
-import typing
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-import msgspec
-from msgspec.structs import astuple
+from microcosmos.base import names, schema
 
-from microcosmos.base import codec, context, names, schema
-
-from .server import Endpoint
-
-Function = Callable[..., Any]
+from . import contract
+from .invocation import Invocation
+from .server import CALLER, ITEMS, STREAM, Endpoint
+from .signature import Function, Signature, is_struct
 
 
 def endpoint(
@@ -33,8 +26,9 @@ def endpoint(
     """Make an endpoint of a function.
 
     Its parameters are the request's fields, or one parameter with a struct type is the whole
-    request; a parameter annotated with `Context` gets the circumstances of the call. A function
-    that is not async runs in a thread.
+    request; a parameter annotated with `Context` gets the circumstances of the call. A generator
+    streams its answers, and a parameter annotated with `AsyncIterator[T]` is what the caller
+    streams. A function that is not async runs in a thread.
 
     Args:
         function: what answers.
@@ -50,80 +44,44 @@ def endpoint(
     if not hasattr(function, "__name__"):
         raise TypeError(f"{function!r} is no function; give a function or a method")
     full_name = names.endpoint_name(service, name or function.__name__)
-    signature = _Signature(function, full_name)
+    signature = Signature(function, full_name)
     about = dict(metadata or {})
     if text := inspect.getdoc(function):
         about.setdefault("description", text.partition("\n\n")[0].replace("\n", " "))
     answer = response or signature.returns
+    method = full_name.partition(".")[2]
+    streams = signature.answers or bool(signature.items)
+    invocation = Invocation(function, signature, service, lenient=lenient)
     return Endpoint(
         full_name,
-        _compile(function, signature, service, lenient=lenient),
-        _shape(signature.request, f"{names.camel(full_name.partition('.')[2])}Request"),
-        _shape(answer, f"{names.camel(full_name.partition('.')[2])}Response"),
-        about,
+        None if streams else invocation.answer,
+        _request_shape(signature, f"{method}Request"),
+        _shape(answer, f"{method}Response"),
+        {**about, **_directions(signature)},
+        contract.schema(signature.request, answer, signature.item),
+        stream=invocation.stream if streams else None,
     )
 
 
-class _Signature:
-    """What a function takes and gives."""
-
-    def __init__(self, function: Function, full_name: str) -> None:
-        try:
-            hints = typing.get_type_hints(function, include_extras=True)
-        except NameError as exc:
-            raise TypeError(
-                f"{function.__name__}: {exc}; the types of a handler must stand in its module"
-            ) from None
-        parameters = list(inspect.signature(function).parameters.values())
-        self.returns = hints.get("return", Any)
-        self.wants_context = [p.name for p in parameters if hints.get(p.name) is context.Context]
-        self.names = [p.name for p in parameters]
-        self.by_name = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY]
-        fields = [p for p in parameters if p.name not in self.wants_context]
-        _check(function, fields)
-        kind = hints.get(fields[0].name, Any) if len(fields) == 1 else None
-        self.whole = kind is not None and is_struct(kind)
-        self.request = kind if self.whole else _request_type(full_name, fields, hints)
+def _directions(signature: Signature) -> dict[str, str]:
+    """The metadata of a stream: who streams, and in which field of the request the items are."""
+    if not signature.items:
+        return {STREAM: "true"} if signature.answers else {}
+    about = {STREAM: "true", CALLER: "both" if signature.answers else "client"}
+    if signature.fields:
+        about[ITEMS] = signature.items
+    return about
 
 
-def _check(function: Function, fields: list[inspect.Parameter]) -> None:
-    if inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function):
-        raise TypeError(f"{function.__name__}: streaming handlers are not built yet")
-    for field in fields:
-        if field.kind in (field.VAR_POSITIONAL, field.VAR_KEYWORD, field.POSITIONAL_ONLY):
-            raise TypeError(
-                f"{function.__name__}: parameter {field} cannot be a field of a request; "
-                "give each field a name and a type, or take one struct"
-            )
-
-
-def is_struct(kind: Any) -> bool:
-    """Whether a type has fields of its own: a struct, dataclass, TypedDict, attrs, pydantic."""
-    if not isinstance(kind, type):
-        return False
-    return (
-        issubclass(kind, msgspec.Struct)
-        or dataclasses.is_dataclass(kind)
-        or typing.is_typeddict(kind)
-        or hasattr(kind, "__attrs_attrs__")
-        or hasattr(kind, "model_validate")
-    )
-
-
-def _request_type(
-    full_name: str, fields: list[inspect.Parameter], hints: dict[str, Any]
-) -> type[msgspec.Struct]:
-    described = [(field.name, hints.get(field.name, Any), *_default(field)) for field in fields]
-    name = f"{full_name.partition('.')[2]}Request"
-    return msgspec.defstruct(name, described, kw_only=True, forbid_unknown_fields=True)
-
-
-def _default(field: inspect.Parameter) -> tuple[Any, ...]:
-    if field.default is field.empty:
-        return ()
-    if isinstance(field.default, list | dict | set | bytearray) or is_struct(type(field.default)):
-        return (msgspec.field(default_factory=functools.partial(copy.deepcopy, field.default)),)
-    return (field.default,)
+def _request_shape(signature: Signature, name: str) -> schema.Value:
+    if not signature.items:
+        return _shape(signature.request, name)
+    item = _shape(signature.item, name)
+    if not signature.fields:
+        return item
+    head = _shape(signature.request, name).values
+    field = schema.Value(name=signature.items, type=item.type, values=item.values)
+    return schema.Value(name=name, type=name, values=[*head, field])
 
 
 def _shape(kind: Any, name: str) -> schema.Value:
@@ -138,90 +96,3 @@ def _shape(kind: Any, name: str) -> schema.Value:
     return (
         shape if is_struct(kind) else schema.Value(name=name, type=shape.type, values=shape.values)
     )
-
-
-def _from_foreign(kind: Any, value: Any) -> Any:
-    """Let pydantic models be read by their own rules."""
-    if kind is object:
-        return value
-    if validate := getattr(kind, "model_validate", None):
-        return validate(value)
-    raise NotImplementedError(f"no way to read a {kind}")
-
-
-def _to_foreign(value: Any) -> Any:
-    """Let pydantic models be written by their own rules."""
-    if dump := getattr(value, "model_dump", None):
-        return dump(mode="json")
-    raise NotImplementedError(f"a {type(value).__name__} cannot be written as JSON")
-
-
-def _compile(
-    function: Function, signature: _Signature, service: str, *, lenient: bool
-) -> Callable[[bytes], Awaitable[bytes]]:
-    try:
-        decoder = msgspec.json.Decoder(
-            signature.request, strict=not lenient, dec_hook=_from_foreign
-        )
-    except TypeError as exc:
-        raise TypeError(f"{function.__name__}: {exc}") from None
-    encode = msgspec.json.Encoder(enc_hook=_to_foreign).encode
-    arguments = _arguments(signature)
-    invoke = function if inspect.iscoroutinefunction(function) else _in_thread(function)
-    if signature.by_name:
-        invoke = _with_names(invoke, signature.by_name)
-
-    async def answer(body: bytes) -> bytes:
-        try:
-            request = decoder.decode(body or b"{}")
-        except (*codec.DECODE_ERRORS, ValueError) as exc:
-            raise codec.bad_input(service, exc) from None
-        result = await invoke(*arguments(request))
-        return b"{}" if result is None else encode(result)
-
-    return answer
-
-
-def _arguments(signature: _Signature) -> Callable[[Any], tuple[Any, ...]]:
-    """How a request becomes the arguments of the function, in order."""
-    if not signature.wants_context:
-        return (lambda request: (request,)) if signature.whole else astuple
-    fields = [name for name in signature.names if name not in signature.wants_context]
-
-    def with_context(request: Any) -> tuple[Any, ...]:
-        values = (request,) if signature.whole else astuple(request)
-        given = dict(zip(fields, values, strict=True))
-        return tuple(
-            given[name] if name in given else context.current() for name in signature.names
-        )
-
-    return with_context
-
-
-def _with_names(
-    invoke: Callable[..., Awaitable[Any]], by_name: list[str]
-) -> Callable[..., Awaitable[Any]]:
-    """Give the last arguments by their names."""
-
-    def named(*arguments: Any) -> Awaitable[Any]:
-        at = len(arguments) - len(by_name)
-        return invoke(*arguments[:at], **dict(zip(by_name, arguments[at:], strict=True)))
-
-    return named
-
-
-def _in_thread(function: Function) -> Callable[..., Awaitable[Any]]:
-    """Run a function that blocks in a thread, with the context of its call."""
-
-    def run(*arguments: Any, **named: Any) -> Any:
-        try:
-            return function(*arguments, **named)
-        except StopIteration as exc:
-            # No future can hold one: the call would wait for ever.
-            raise RuntimeError("the handler raised StopIteration") from exc
-
-    @functools.wraps(function)
-    async def invoke(*arguments: Any, **named: Any) -> Any:
-        return await asyncio.to_thread(run, *arguments, **named)
-
-    return invoke

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from typing import Protocol
 
 import msgspec
@@ -37,12 +37,60 @@ class Call(msgspec.Struct, array_like=True, gc=False):
 Handler = Callable[[Call], Awaitable[bytes]]
 """Answers a call with a JSON body, or raises an `errors.Error`."""
 
-Middleware = Callable[[Handler], Handler]
-"""Wraps a handler by one that does one thing more."""
+StreamHandler = Callable[[Call, AsyncIterator[bytes]], AsyncGenerator[bytes, None]]
+"""Answers a call and the JSON messages that follow it by JSON messages, or raises an error."""
+
+
+class Middleware(Protocol):
+    """Wraps handlers by ones that do one thing more."""
+
+    def call(self, handler: Handler) -> Handler:
+        """Wrap the handler of an endpoint that answers once."""
+
+    def stream(self, handler: StreamHandler) -> StreamHandler:
+        """Wrap the handler of a stream."""
+
+
+class Stream(Protocol):
+    """The caller's end of a stream of JSON messages."""
+
+    async def send(self, message: bytes) -> None:
+        """Send a message; waits while the other end is too far behind.
+
+        Raises:
+            errors.Conflict: the stream has ended.
+            errors.TooLarge: the message is over `MAX_BODY`.
+            errors.Error: what ended the stream.
+        """
+
+    async def end(self) -> None:
+        """Say that no more messages come from here; those of the other end still do."""
+
+    async def close(self) -> None:
+        """Give the stream up, if it has not ended: its handler is cancelled."""
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        """The messages of the other end, until it ends."""
+
+    async def __anext__(self) -> bytes:
+        """The next message.
+
+        Raises:
+            StopAsyncIteration: the other end has ended.
+            errors.Error: it ended by an error, or was lost.
+        """
 
 
 class Transport(Protocol):
     """Carries calls to where a service answers."""
+
+    async def open(self, call: Call) -> Stream:
+        """Open a stream; the call's timeout is for all of it, and None is none.
+
+        Raises:
+            Unreachable: the service cannot be called here now, and nothing was sent.
+            errors.Error: what the callee answered, or what became of the call on its way.
+        """
 
     async def call(self, call: Call) -> bytes:
         """Carry one call and its answer.
@@ -90,7 +138,8 @@ def too_large(call: Call, what: str, size: int, limit: int = MAX_BODY) -> errors
     return errors.TooLarge(call.service, detail)
 
 
-def late(call: Call) -> errors.DeadlineExceeded:
-    """The 504 of a call that was not answered in time."""
-    detail = f"{call.service} {call.endpoint} did not answer within {call.timeout:g} s"
+def late(call: Call, timeout: float | None = None) -> errors.DeadlineExceeded:
+    """The 504 of a call that was not answered in time, its own unless another is given."""
+    limit = call.timeout if timeout is None else timeout
+    detail = f"{call.service} {call.endpoint} did not answer within {limit:g} s"
     return errors.DeadlineExceeded(call.service, detail)

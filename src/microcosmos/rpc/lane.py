@@ -15,10 +15,12 @@ from typing import Any
 from microcosmos.base import errors
 
 from . import frames
-from .interface import MAX_BODY, Call, Resolver, Unreachable, check_size, too_large
+from .interface import MAX_BODY, Call, Resolver, Stream, Unreachable, check_size, too_large
 from .line import Line
 from .pending import Pending
 from .server import Server
+from .stream import Channel, Pulse, answer
+from .streams import Streams
 
 _PATIENCE = 1.0
 """Seconds that callers have to close their lines to a server that leaves."""
@@ -48,12 +50,13 @@ class _Lines:
 
     def __init__(self, server: Server) -> None:
         self._server = server
+        self._pulse = Pulse()
         self._open: dict[Line, _Answers] = {}
         self._none = asyncio.Event()
         self._none.set()
 
     def accept(self) -> Line:
-        answers = _Answers(self._server)
+        answers = _Answers(self._server, self._pulse)
         line = Line(answers.received, self._lost)
         self._open[line] = answers
         self._none.clear()
@@ -65,6 +68,12 @@ class _Lines:
             self._none.set()
 
     async def leave(self, drain: float) -> None:
+        try:
+            await self._leave(drain)
+        finally:
+            self._pulse.close()
+
+    async def _leave(self, drain: float) -> None:
         for line in self._open:
             line.send(frames.GOAWAY, 0, b"")
         # A caller that hears GOAWAY closes its line when it has its answers; calls that were on
@@ -86,24 +95,33 @@ class _Lines:
 class _Answers:
     """The calls that came by one line and are being handled."""
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: Server, pulse: Pulse) -> None:
         self._server = server
+        self._pulse = pulse
         self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._channels: dict[int, Channel] = {}
         self._create = asyncio.get_running_loop().create_task
 
     def received(self, line: Line, kind: int, stream: int, payload: bytes) -> None:
-        if kind == frames.REQUEST:
+        if kind == frames.REQUEST or kind == frames.OPEN:
             try:
                 call = frames.decode_call(payload)
             except Exception as exc:  # noqa: BLE001 - any damage is the peer's, and is told to it
                 line.send(frames.ERROR, stream, errors.BadRequest("rpc", str(exc)).to_wire())
                 return
-            self._tasks[stream] = self._create(self._answer(line, stream, call))
+            if kind == frames.REQUEST:
+                self._tasks[stream] = self._create(self._answer(line, stream, call))
+            else:
+                self._open(line, stream, call)
         elif kind == frames.CANCEL:
             line.forget(stream)
             line.drop(stream)
-            if task := self._tasks.get(stream):
+            if channel := self._channels.get(stream):
+                channel.received(kind, payload)
+            elif task := self._tasks.get(stream):
                 task.cancel()
+        elif channel := self._channels.get(stream):
+            channel.received(kind, payload)
 
     async def _answer(self, line: Line, stream: int, call: Call) -> None:
         try:
@@ -115,6 +133,22 @@ class _Answers:
             pass
         finally:
             self._tasks.pop(stream, None)
+
+    def _open(self, line: Line, stream: int, call: Call) -> None:
+        async def say(kind: int, payload: bytes) -> None:
+            line.send(kind, stream, payload)
+
+        # Here, not in the task: the stream's first messages may have come with its opening.
+        channel = Channel(call, say, serving=True, done=lambda: stop())
+        self._channels[stream] = channel
+        self._pulse.add(channel)
+        task = self._tasks[stream] = self._create(answer(self._server, call, channel))
+        task.add_done_callback(lambda _: self._closed(stream, channel))
+        stop = task.cancel
+
+    def _closed(self, stream: int, channel: Channel) -> None:
+        self._pulse.discard(channel)
+        del self._channels[stream], self._tasks[stream]
 
     def cancel_all(self) -> None:
         for task in list(self._tasks.values()):
@@ -135,9 +169,18 @@ class LaneTransport:
         self._dead: dict[str, float] = {}
         self._turns: dict[str, int] = {}
         self._opening: dict[str, asyncio.Task[_Calls | None]] = {}
+        self._pulse = Pulse()
 
     async def call(self, call: Call) -> bytes:
         """Carry one call; see `interface.Transport`."""
+        return await (await self._line(call)).call(call)
+
+    async def open(self, call: Call) -> Stream:
+        """Open a stream; see `interface.Transport`."""
+        return (await self._line(call)).open(call)
+
+    async def _line(self, call: Call) -> _Calls:
+        """A line to the replica whose turn it is."""
         paths = self._resolver.lanes(call.service)
         if len(paths) > 1:
             # Each service counts its own turns: two that are called in turn would else each
@@ -150,7 +193,7 @@ class LaneTransport:
             if calls is None or not calls.usable:
                 calls = await self._open(path)
             if calls is not None:
-                return await calls.call(call)
+                return calls
         raise Unreachable(call.service)
 
     async def _open(self, path: str) -> _Calls | None:
@@ -163,7 +206,7 @@ class LaneTransport:
 
     async def _connect(self, path: str) -> _Calls | None:
         loop = asyncio.get_running_loop()
-        calls = _Calls(lambda: self._lost(path, calls))
+        calls = _Calls(lambda: self._lost(path, calls), self._pulse)
         try:
             _, line = await loop.create_unix_connection(
                 lambda: Line(calls.received, calls.lost), path
@@ -188,6 +231,7 @@ class LaneTransport:
             opening.cancel()
         for calls in list(self._lines.values()):
             calls.line.abort()
+        self._pulse.close()
         # The loop tells the lines that they are lost in its next turn.
         await asyncio.sleep(0)
 
@@ -201,42 +245,76 @@ class _Calls:
 
     Args:
         gone: called when the line is lost.
+        pulse: beats for the streams.
     """
 
     line: Line
 
-    def __init__(self, gone: Callable[[], None]) -> None:
+    def __init__(self, gone: Callable[[], None], pulse: Pulse) -> None:
         self._pending = Pending(self._abandon)
+        self._streams = Streams(pulse)
         self._gone = gone
         self.usable = True
 
     def call(self, call: Call) -> Coroutine[Any, Any, bytes]:
-        request = frames.encode_call(call)
-        if len(request) > MAX_BODY:
-            check_size(call)
-            if len(request) > frames.MAX_MESSAGE:
-                raise too_large(call, "request with its metadata", len(request), frames.MAX_MESSAGE)
+        request = _encoded(call)
         number, future = self._pending.begin(call)
         self.line.send(frames.REQUEST, number, request)
         return self._pending.wait(number, future)
 
+    def open(self, call: Call) -> Channel:
+        request = _encoded(call)
+        number = self._pending.number()
+
+        async def say(kind: int, payload: bytes) -> None:
+            if kind == frames.CANCEL:
+                self._stop(number)
+            else:
+                self.line.send(kind, number, payload)
+
+        channel = self._streams.begin(number, call, say)
+        self.line.send(frames.OPEN, number, request)
+        return channel
+
     def received(self, line: Line, kind: int, stream: int, payload: bytes) -> None:
         if kind == frames.REPLY:
             self._pending.resolve(stream, payload)
-        elif kind == frames.ERROR:
-            self._pending.fail(stream, errors.from_wire(payload))
         elif kind == frames.GOAWAY:
             self.usable = False
-            self._pending.when_ended(line.close)
+            self._leave()
+        elif opened := self._streams.get(stream):
+            opened[1].received(kind, payload)
+        elif kind == frames.ERROR:
+            self._pending.fail(stream, errors.from_wire(payload))
+
+    def _leave(self) -> None:
+        """Close the line once what is on it has ended."""
+        self._streams.when_ended(lambda: self._pending.when_ended(self.line.close))
 
     def lost(self, line: Line) -> None:
         self.usable = False
         self._gone()
         self._pending.fail_all("the line broke")
         self._pending.close()
+        self._streams.fail_all("the line broke")
+        self._streams.close()
 
     def _abandon(self, number: int, call: Call) -> None:
+        self._stop(number)
+
+    def _stop(self, number: int) -> None:
+        """Nobody here wants any more of what this number stands for."""
         self.line.forget(number)
         self.line.drop(number)
         if self.line.open:
             self.line.send(frames.CANCEL, number, b"")
+
+
+def _encoded(call: Call) -> bytes:
+    """A call as a message of the lane, if it is not too large for one."""
+    request = frames.encode_call(call)
+    if len(request) > MAX_BODY:
+        check_size(call)
+        if len(request) > frames.MAX_MESSAGE:
+            raise too_large(call, "request with its metadata", len(request), frames.MAX_MESSAGE)
+    return request

@@ -30,7 +30,7 @@ class Line(asyncio.Protocol):
         self._reader = frames.Reader()
         self._loop = asyncio.get_running_loop()
         self._out: list[bytes] = []
-        self._long: deque[tuple[int, list[bytes]]] = deque()
+        self._long: dict[int, deque[bytes]] = {}
         self._flushing = False
         self._paused = False
         self._closing = False
@@ -60,11 +60,11 @@ class Line(asyncio.Protocol):
         self._wake()
 
     def send(self, kind: int, stream: int, payload: bytes) -> None:
-        """Queue one message; frames of one turn leave together."""
-        if len(payload) <= frames.CHUNK:
+        """Queue one message; frames of one turn leave together, those of a stream in order."""
+        if len(payload) <= frames.CHUNK and stream not in self._long:
             self._out.append(frames.pack(kind, stream, payload))
         else:
-            self._long.append((stream, frames.chunks(kind, stream, payload)[::-1]))
+            self._long.setdefault(stream, deque()).extend(frames.chunks(kind, stream, payload))
         if not self._flushing:
             self._wake()
 
@@ -73,15 +73,10 @@ class Line(asyncio.Protocol):
         self._reader.forget(stream)
 
     def drop(self, stream: int) -> None:
-        """Send no more of a message: nobody wants the rest of it."""
-        for at, (number, parts) in enumerate(self._long):
-            if number == stream:
-                if frames.goes_on(parts[-1]):
-                    # The other side has the beginning, so it must hear of the end.
-                    parts[:] = [frames.pack(frames.DATA, stream, b"")]
-                else:
-                    del self._long[at]
-                return
+        """Send no more of what waits on a stream: nobody wants the rest of it."""
+        if (parts := self._long.pop(stream, None)) and frames.goes_on(parts[0]):
+            # The other side has the beginning, so it must hear of the end.
+            self._long[stream] = deque([frames.pack(frames.DATA, stream, b"")])
 
     def close(self) -> None:
         """Close once what is queued has left."""
@@ -107,10 +102,11 @@ class Line(asyncio.Protocol):
             self._out.clear()
         # Long messages take turns, a chunk each, and only while the other side keeps up.
         if self._long and not self._paused:
-            stream, parts = self._long.popleft()
-            transport.write(parts.pop())
+            stream = next(iter(self._long))
+            parts = self._long.pop(stream)
+            transport.write(parts.popleft())
             if parts:
-                self._long.append((stream, parts))
+                self._long[stream] = parts
             if self._long and not self._flushing:
                 self._wake()
         if self._closing and not self._long:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+from typing import Any
 
 from microcosmos.base import errors
 
-from .interface import Call, Unreachable, check_size, late
+from .interface import Call, Stream, Unreachable, check_size, late
 from .server import Server
+from .stream import Channel, Pulse, answer
+from .streams import Streams
 
 
 class MemoryNetwork:
@@ -20,7 +24,9 @@ class MemoryNetwork:
     def __init__(self) -> None:
         self._servers: dict[str, list[Server]] = {}
         self._turns: dict[str, int] = {}
-        self._calls: dict[asyncio.Task[bytes], Server] = {}
+        self._calls: dict[asyncio.Task[Any], Server] = {}
+        self._numbers = itertools.count()
+        self._streams: Streams | None = None
 
     def join(self, server: Server) -> None:
         """Let a server's services be called."""
@@ -42,12 +48,7 @@ class MemoryNetwork:
 
     async def call(self, call: Call) -> bytes:
         """Carry one call; see `interface.Transport`."""
-        servers = self._servers.get(call.service)
-        if not servers:
-            raise Unreachable(call.service)
-        check_size(call)
-        turn = self._turns[call.service] = self._turns.get(call.service, -1) + 1
-        server = servers[turn % len(servers)]
+        server = self._turn(call)
         own = Call(call.service, call.endpoint, call.body, dict(call.metadata), call.timeout)
         task = asyncio.create_task(server.handle(own))
         self._calls[task] = server
@@ -65,7 +66,37 @@ class MemoryNetwork:
             )
         return task.result()
 
-    def _ended(self, task: asyncio.Task[bytes]) -> None:
+    async def open(self, call: Call) -> Stream:
+        """Open a stream; see `interface.Transport`."""
+        server = self._turn(call)
+        own = Call(call.service, call.endpoint, call.body, dict(call.metadata), call.timeout)
+
+        async def to_callee(kind: int, payload: bytes) -> None:
+            callee.received(kind, payload)
+
+        async def to_caller(kind: int, payload: bytes) -> None:
+            caller.received(kind, payload)
+
+        if self._streams is None:
+            self._streams = Streams(Pulse())
+        caller = self._streams.begin(next(self._numbers), call, to_callee)
+        callee = Channel(own, to_caller, serving=True, done=lambda: stop())
+        task = asyncio.create_task(answer(server, own, callee))
+        self._calls[task] = server
+        task.add_done_callback(self._ended)
+        stop = task.cancel
+        return caller
+
+    def _turn(self, call: Call) -> Server:
+        """The server whose turn it is to answer a call."""
+        servers = self._servers.get(call.service)
+        if not servers:
+            raise Unreachable(call.service)
+        check_size(call)
+        turn = self._turns[call.service] = self._turns.get(call.service, -1) + 1
+        return servers[turn % len(servers)]
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
         del self._calls[task]
         if not task.cancelled():
             task.exception()  # seen, though its caller may have gone

@@ -3,6 +3,12 @@
 A service answers on ``rpc.<service>.*.*`` in a queue group, and announces itself by the NATS
 services protocol (`announce`). Metadata travels as headers; an error is a reply with the headers
 ``Nats-Service-Error`` and ``Nats-Service-Error-Code`` and the error's JSON as its body.
+
+A stream is a request with the header ``Micro-Stream: open``. The replica that takes it answers
+``ready`` with the subject on which it hears the caller; from then on messages go bare in both
+directions, and what is no message has the header ``Micro-Stream`` with its kind. A caller that
+knows no more of this than ``Micro-Stream: replies`` gets every message as a reply of its own, and
+an empty one at the end, as is the custom of NATS; a foreign service may answer us likewise.
 """
 
 from __future__ import annotations
@@ -20,10 +26,22 @@ from nats.aio.subscription import Subscription
 
 from microcosmos.base import context, errors, names
 
+from . import foreign
 from .announce import announce
-from .connection import connect, settle
+from .connection import connect, settle, when_disconnected
 from .deadlines import Deadlines
-from .interface import Call, Resolver, Unreachable, check_size, too_large
+from .interface import Call, Resolver, Stream, Unreachable, check_size, too_large
+from .nats_streams import (
+    ERROR_CODE,
+    KIND,
+    OPEN,
+    REPLIES,
+    Opened,
+    Served,
+    cancel_subject,
+    error_headers,
+    error_of,
+)
 from .pending import Pending
 from .server import Hosted, Server
 
@@ -31,8 +49,6 @@ log = logging.getLogger("microcosmos.nats")
 
 __all__ = ["NatsTransport", "connect", "serve", "settle"]
 
-ERROR = "Nats-Service-Error"
-ERROR_CODE = "Nats-Service-Error-Code"
 QUEUE = "q"
 _NANOSECONDS = 1_000_000_000
 _LONGEST = 1e9
@@ -53,6 +69,7 @@ class NatsTransport:
         self._resolver = resolver
         self._inbox = nc.new_inbox() + "."
         self._pending = Pending(self._abandon)
+        self._streams = Opened(nc, self._inbox)
         self._opening: asyncio.Task[None] | None = None
         self._open = False
         self._cancels: set[asyncio.Task[None]] = set()
@@ -64,26 +81,44 @@ class NatsTransport:
             raise Unreachable(call.service)
         if not self._open:
             await self._listen()
+        number, future = self._pending.begin(call)
+        try:
+            subject = await self._send(call, number, call.metadata)
+        except BaseException:
+            self._pending.forget(number)
+            raise
+        answer = await self._pending.wait(number, future)
+        return answer if subject.startswith("rpc.") else foreign.checked(call, answer)
+
+    async def open(self, call: Call) -> Stream:
+        """Open a stream; see `interface.Transport`."""
+        check_size(call)
+        if self._nc.is_closed:
+            raise Unreachable(call.service)
+        if not self._open:
+            await self._listen()
+        number = self._pending.number()
+        return await self._streams.open(
+            number, call, lambda headers: self._send(call, number, headers)
+        )
+
+    async def _send(self, call: Call, number: int, headers: dict[str, str]) -> str:
+        """Publish a request, to the subject that is returned; its answers come under its number."""
         subject = (
             self._resolver.subject(call.service, call.endpoint)
             if self._resolver
             else names.subject(call.service, call.endpoint)
         )
-        headers = call.metadata
         if call.timeout is not None:
             left = str(int(min(call.timeout, _LONGEST) * _NANOSECONDS))
             headers = {**headers, context.TIMEOUT: left}
         if len(call.body) > _LARGE:
             _check_payload(call, headers, self._nc.max_payload)
-        number, future = self._pending.begin(call)
         try:
             await self._nc.publish(subject, call.body, f"{self._inbox}{number}", headers)
-        except BaseException as exc:
-            self._pending.forget(number)
-            if isinstance(exc, nats.errors.Error | ValueError):
-                raise _cannot_send(call, exc) from None
-            raise
-        return await self._pending.wait(number, future)
+        except (nats.errors.Error, ValueError) as exc:
+            raise _cannot_send(call, exc) from None
+        return subject
 
     async def _listen(self) -> None:
         """Subscribe to the answers, once, however many calls are waiting for that."""
@@ -97,25 +132,25 @@ class NatsTransport:
 
     async def _subscribe(self) -> None:
         await self._nc.subscribe(self._inbox + "*", cb=self._replied)
-        lost = self._nc._disconnected_cb  # chained: the option is set at connect
-
-        async def disconnected() -> None:
-            self._pending.fail_all("the connection to NATS broke")
-            if lost is not None:
-                await lost()
-
-        self._nc._disconnected_cb = disconnected
+        when_disconnected(self._nc, self._disconnected)
         self._open = True
+
+    def _disconnected(self) -> None:
+        self._pending.fail_all("the connection to NATS broke")
+        self._streams.fail_all("the connection to NATS broke")
 
     async def _replied(self, msg: Msg) -> None:
         number = int(msg.subject.rpartition(".")[2])
         headers = msg.headers
-        if not headers:
+        if number in self._streams:
+            self._streams.received(number, msg)
+        elif not headers:
             self._pending.resolve(number, msg.data)
         elif headers.get("Status") == "503" and not msg.data:
             self._pending.fail(number, Unreachable("nobody listens"))
         elif ERROR_CODE in headers:
-            self._pending.fail(number, _error(msg.data, headers))
+            service = self._pending.service(number)
+            self._pending.fail(number, error_of(msg.data, headers, service))
         else:
             self._pending.resolve(number, msg.data)
 
@@ -126,30 +161,12 @@ class NatsTransport:
 
     async def _cancel(self, service: str, reply: str) -> None:
         with contextlib.suppress(nats.errors.Error, OSError):
-            await self._nc.publish(_cancel_subject(service), reply.encode())
+            await self._nc.publish(cancel_subject(service), reply.encode())
 
     async def close(self) -> None:
         """What waits for answers fails with `ConnectionLost`."""
         self._pending.close()
-
-
-def _cancel_subject(service: str) -> str:
-    """Where every replica of a service hears which calls are given up, by their reply subjects.
-
-    A token ``$`` is in no name, so no service's own subjects match it.
-    """
-    return f"rpc.{service}.$.$.cancel"
-
-
-def _error(body: bytes, headers: dict[str, str]) -> errors.Error:
-    """The error of an answer: its body, or of a foreign service the headers alone."""
-    try:
-        code = int(headers[ERROR_CODE])
-    except ValueError:
-        code = 500
-    if body[:1] == b"{" and (error := errors.from_wire(body)).code == code:
-        return error
-    return errors.of_code(code, "nats", headers.get(ERROR, ""))
+        self._streams.close()
 
 
 def _check_payload(call: Call, headers: dict[str, str], limit: int) -> None:
@@ -186,7 +203,7 @@ async def serve(
         node: the id of this process among the service's replicas.
         drain: seconds to wait at the end for the calls being handled.
     """
-    served = [_Answers(nc, server, hosted) for hosted in services or server.services.values()]
+    served = [_Answers(nc, server, hosted, node) for hosted in services or server.services.values()]
     async with contextlib.AsyncExitStack() as stack:
         for answers in served:
             await answers.listen()
@@ -205,11 +222,12 @@ async def serve(
 class _Answers:
     """The calls that came by NATS to one service and are being handled."""
 
-    def __init__(self, nc: NatsClient, server: Server, hosted: Hosted) -> None:
+    def __init__(self, nc: NatsClient, server: Server, hosted: Hosted, node: str) -> None:
         self.hosted = hosted
         self._nc = nc
         self._server = server
         self._skip = len(f"rpc.{hosted.name}.")
+        self._streams = Served(nc, server, hosted.name, node)
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._deadlines: Deadlines[str] = Deadlines(self._cancel)
         self._subscriptions: list[Subscription] = []
@@ -220,12 +238,14 @@ class _Answers:
     async def listen(self) -> None:
         subscribe = self._nc.subscribe
         calls = await subscribe(f"rpc.{self.hosted.name}.*.*", QUEUE, self._received)
-        cancels = await subscribe(_cancel_subject(self.hosted.name), cb=self._given_up)
-        self._subscriptions = [calls, cancels]
+        cancels = await subscribe(cancel_subject(self.hosted.name), cb=self._given_up)
+        streams = await subscribe(self._streams.subject, cb=self._streams.received)
+        self._subscriptions = [calls, cancels, streams]
+        when_disconnected(self._nc, self._streams.fail_all)
 
     async def refuse_new(self) -> None:
         """Let new calls go elsewhere, and take those that NATS has sent here already."""
-        calls, _ = self._subscriptions
+        calls = self._subscriptions[0]
         with contextlib.suppress(nats.errors.Error, OSError):
             if self._nc.is_connected:
                 # `drain` of nats-py, but for its `flush`: see `settle`.
@@ -239,13 +259,18 @@ class _Answers:
         headers = {context.title(name): value for name, value in (msg.headers or {}).items()}
         timeout = _timeout(headers.pop(context.TIMEOUT, None))
         endpoint = msg.subject[self._skip :]
+        opened = headers.pop(KIND, None)
         call = Call(self.hosted.name, endpoint, msg.data or b"{}", headers, timeout)
         key = msg.reply
         if not key or key in self._tasks:
             key = f"{key} {next(self._numbers)}"
-        self._tasks[key] = self._create(self._answer(key, msg.reply, call))
-        if timeout is not None:
-            self._deadlines.add(key, timeout)
+        if opened is None:
+            answering = self._answer(key, msg.reply, call)
+        else:
+            answering = self._stream(key, msg.reply, call, opened)
+        self._tasks[key] = self._create(answering)
+        if call.timeout is not None:
+            self._deadlines.add(key, call.timeout)
 
     async def _given_up(self, msg: Msg) -> None:
         self._cancel(msg.data.decode("utf-8", "replace"))
@@ -267,16 +292,34 @@ class _Answers:
                 detail = f"a replica stopped before {call.service} {call.endpoint} answered"
                 await self._refuse(reply, errors.InternalServerError(call.service, detail))
         finally:
-            del self._tasks[key]
-            if call.timeout is not None:
-                self._deadlines.discard(key)
+            self._ended(key, call)
+
+    async def _stream(self, key: str, reply: str, call: Call, kind: str) -> None:
+        try:
+            if kind == OPEN:
+                await self._streams.answer(reply, call)
+            elif kind == REPLIES:
+                await self._streams.tell(reply, call)
+            else:
+                raise errors.BadRequest(call.service, f"{KIND}: {kind[:40]!r} opens no stream")
+        except errors.Error as error:
+            await self._refuse(reply, error)
+        except (nats.errors.Error, OSError) as exc:
+            log.warning("cannot answer %s %s: %s", call.service, call.endpoint, exc)
+        except asyncio.CancelledError:
+            pass
+        finally:
+            self._ended(key, call)
+
+    def _ended(self, key: str, call: Call) -> None:
+        del self._tasks[key]
+        if call.timeout is not None:
+            self._deadlines.discard(key)
 
     async def _refuse(self, reply: str, error: errors.Error) -> None:
         if reply:
-            one_line = " ".join(error.detail[:500].split()).encode("utf-8", "replace").decode()
-            headers = {ERROR: one_line or error.status, ERROR_CODE: str(error.code)}
             with contextlib.suppress(nats.errors.Error, OSError):
-                await self._nc.publish(reply, error.to_wire(), headers=headers)
+                await self._nc.publish(reply, error.to_wire(), headers=error_headers(error))
 
     def _cancel(self, key: str) -> None:
         if task := self._tasks.get(key):
@@ -291,6 +334,7 @@ class _Answers:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks, timeout=1)
+        self._streams.close()
         for subscription in self._subscriptions[1:]:
             with contextlib.suppress(nats.errors.Error):
                 await subscription.unsubscribe()

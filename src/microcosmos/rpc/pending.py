@@ -30,9 +30,13 @@ class Pending:
     def __len__(self) -> int:
         return len(self._waiting)
 
+    def number(self) -> int:
+        """A number that no other call has, for a stream."""
+        return next(self._numbers) & 0xFFFFFFFF
+
     def begin(self, call: Call) -> tuple[int, asyncio.Future[bytes]]:
         """A number for a call, and where its answer will be."""
-        number = next(self._numbers) & 0xFFFFFFFF
+        number = self.number()
         future: asyncio.Future[bytes] = self._loop.create_future()
         self._waiting[number] = (call, future)
         if call.timeout is not None:
@@ -54,6 +58,11 @@ class Pending:
         """Nobody waits for this call."""
         if self._waiting.pop(number, None):
             self._deadlines.discard(number)
+
+    def service(self, number: int) -> str:
+        """Whom a call went to."""
+        waiting = self._waiting.get(number)
+        return waiting[0].service if waiting else ""
 
     def when_ended(self, callback: Callable[[], None]) -> None:
         """Call back once every call that waits now has ended, at once if there is none."""

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 from microcosmos.base import context, errors, names
 from microcosmos.base.schema import Value
 
-from .interface import MAX_BODY, Call, Handler, Middleware, too_large
+from .interface import MAX_BODY, Call, Handler, Middleware, StreamHandler, too_large
 
 if TYPE_CHECKING:
     from .client import Client
@@ -24,8 +25,28 @@ Verifier = Callable[[Call], Awaitable[object | None]]
 """Says who calls, or raises Unauthorized or Forbidden."""
 
 
+Function = Callable[[bytes], Awaitable[bytes]]
+"""Takes the JSON body of a request, gives the JSON body of the answer."""
+
+StreamFunction = Callable[[bytes, AsyncIterator[bytes]], AsyncGenerator[bytes, None]]
+"""Takes the JSON body of a request and the messages after it, gives the messages of the answer."""
+
+
+STREAM = "stream"
+"""Metadata of an endpoint that answers with a stream or takes one: ``true``."""
+
+CALLER = "micro.stream"
+"""Metadata of an endpoint whose caller streams: ``client``, or ``both`` if it does so too."""
+
+ITEMS = "micro.items"
+"""Metadata of an endpoint whose caller streams beside a request: the field that has the items."""
+
+
 class Stats:
-    """Counters of one endpoint since the server started; times in seconds."""
+    """Counters of one endpoint since the server started; times in seconds.
+
+    A stream counts as one request when it has ended, and for no time: most of it is waiting.
+    """
 
     __slots__ = ("errors", "last_error", "processing_time", "requests")
 
@@ -41,25 +62,32 @@ class Endpoint:
 
     Args:
         name: ``Handler.Method``.
-        function: takes the JSON body of a request, gives the JSON body of the answer.
+        function: what answers; one that streams is given as ``stream`` instead.
+        stream: what answers with a stream, or takes one.
         request: the shape of the request.
-        response: the shape of the answer.
+        response: the shape of the answer, or of each message of it.
         metadata: what the registry shows beside it.
+        schema: what it takes and gives as JSON Schema; see `rpc.contract`.
     """
 
     def __init__(
         self,
         name: str,
-        function: Callable[[bytes], Awaitable[bytes]],
+        function: Function | None = None,
         request: Value | None = None,
         response: Value | None = None,
         metadata: Mapping[str, str] | None = None,
+        schema: bytes = b"{}",
+        *,
+        stream: StreamFunction | None = None,
     ) -> None:
         self.name = name
         self.function = function
+        self.stream = stream
         self.request = request or Value()
         self.response = response or Value()
         self.metadata = dict(metadata or {})
+        self.schema = schema
         self.stats = Stats()
 
 
@@ -79,21 +107,51 @@ class Hosted:
         self.version = version
         self.metadata = dict(metadata or {})
         self.endpoints = {endpoint.name: endpoint for endpoint in endpoints}
-        self.handlers = {
-            name: _wrapped(endpoint, tuple(middleware)) for name, endpoint in self.endpoints.items()
-        }
+        around = tuple(middleware)[::-1]
+        every = self.endpoints.values()
+        self.handlers = {one.name: _handler(one, around) for one in every}
+        self.streams = {one.name: _stream_handler(one, around) for one in every}
 
 
-def _wrapped(endpoint: Endpoint, middleware: tuple[Middleware, ...]) -> Handler:
+def _handler(endpoint: Endpoint, around: tuple[Middleware, ...]) -> Handler:
     function = endpoint.function
+    if function is None:
+        return _streams_only
 
     def innermost(call: Call) -> Awaitable[bytes]:
         return function(call.body)
 
     handler: Handler = innermost
-    for wrap in reversed(middleware):
-        handler = wrap(handler)
+    for middleware in around:
+        handler = middleware.call(handler)
     return handler
+
+
+def _stream_handler(endpoint: Endpoint, around: tuple[Middleware, ...]) -> StreamHandler:
+    function = endpoint.stream or _of_one(endpoint.function)
+
+    def innermost(call: Call, messages: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
+        return function(call.body, messages)
+
+    handler: StreamHandler = innermost
+    for middleware in around:
+        handler = middleware.stream(handler)
+    return handler
+
+
+async def _streams_only(call: Call) -> bytes:
+    detail = f"{call.endpoint} streams: open it as a stream (`micro stream`, or a WebSocket)"
+    raise errors.BadRequest(call.service, detail)
+
+
+def _of_one(function: Function | None) -> StreamFunction:
+    """A stream of the one answer of a function."""
+    assert function is not None, "an endpoint has a function or a stream"
+
+    async def stream(body: bytes, _: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
+        yield await function(body)
+
+    return stream
 
 
 class Server:
@@ -102,13 +160,18 @@ class Server:
     Args:
         verifier: says who calls; without one every call is anonymous.
         client: what handlers make their own calls with.
+
+    Attributes:
+        services: by name.
+        active: how many calls and streams are being handled.
+        draining: whether it is stopping.
     """
 
     def __init__(self, *, verifier: Verifier | None = None, client: Client | None = None) -> None:
         self.services: dict[str, Hosted] = {}
         self.client = client
         self._verifier = verifier
-        self._active = 0
+        self.active = 0
         self._drained: asyncio.Event | None = None
         self.draining = False
 
@@ -139,10 +202,7 @@ class Server:
             raise _unknown(call, hosted)
         stats = hosted.endpoints[call.endpoint].stats
         started = time.monotonic()
-        deadline = None if call.timeout is None else started + call.timeout
-        here = context.Context(_metadata(call.metadata), deadline, None, self.client)
-        context.set_current(here)
-        self._active += 1
+        here = self._enter(call, started)
         try:
             if self._verifier is not None:
                 here.account = await self._verifier(call)
@@ -158,11 +218,57 @@ class Server:
                 raise
             raise self._failed(call, stats, exc) from None
         finally:
-            stats.requests += 1
             stats.processing_time += time.monotonic() - started
-            self._active -= 1
-            if self._drained is not None and not self._active:
-                self._drained.set()
+            self._leave(stats)
+
+    async def stream(
+        self, call: Call, messages: AsyncIterator[bytes]
+    ) -> AsyncGenerator[bytes, None]:
+        """Answer a call with a stream; an endpoint that answers once is a stream of one message.
+
+        Args:
+            call: the request.
+            messages: what its caller sends after it.
+
+        Raises:
+            errors.Error: as `handle` does.
+        """
+        hosted = self.services.get(call.service)
+        handler = hosted.streams.get(call.endpoint) if hosted else None
+        if hosted is None or handler is None:
+            raise _unknown(call, hosted)
+        stats = hosted.endpoints[call.endpoint].stats
+        here = self._enter(call, time.monotonic())
+        try:
+            if self._verifier is not None:
+                here.account = await self._verifier(call)
+            async with aclosing(handler(call, messages)) as answers:
+                async for answer in answers:
+                    if len(answer) > MAX_BODY:
+                        raise too_large(call, "message", len(answer))
+                    yield answer
+        except (Exception, SystemExit) as exc:  # noqa: BLE001 - all of it must become an answer
+            raise self._failed(call, stats, exc) from None
+        except asyncio.CancelledError as exc:
+            if (task := asyncio.current_task()) is None or task.cancelling():
+                raise
+            raise self._failed(call, stats, exc) from None
+        finally:
+            self._leave(stats)
+
+    def _enter(self, call: Call, now: float) -> context.Context:
+        """The context of a call that begins; it is the current one of this task."""
+        deadline = None if call.timeout is None else now + call.timeout
+        here = context.Context(_metadata(call.metadata), deadline, None, self.client)
+        context.set_current(here)
+        self.active += 1
+        return here
+
+    def _leave(self, stats: Stats) -> None:
+        stats.requests += 1
+        self.active -= 1
+        if self._drained is not None and not self.active:
+            self._drained.set()
 
     def _failed(self, call: Call, stats: Stats, exc: BaseException) -> errors.Error:
         error = errors.from_exception(exc, call.service)
@@ -176,7 +282,7 @@ class Server:
     async def drain(self, timeout: float) -> bool:
         """Wait until no call is being handled; False if ``timeout`` seconds were not enough."""
         self.draining = True
-        if not self._active:
+        if not self.active:
             return True
         # Each transport drains in its turn, and calls by another may have come since.
         if self._drained is None or self._drained.is_set():

@@ -22,9 +22,11 @@ from microcosmos.base.context import DEFAULT_NAMESPACE
 from microcosmos.base.home import Home
 from microcosmos.base.lifespan import report_ready, stop_asked
 from microcosmos.base.tasks import background
+from microcosmos.gateway.front.blocklist import ApiService
 from microcosmos.proxy.server import serve_proxy
 from microcosmos.registry import Table, this_host
-from microcosmos.registry.discovery import discover, keep_discovering
+from microcosmos.registry.connections import tag
+from microcosmos.registry.discovery import Discovery
 from microcosmos.registry.gossip import gossip
 from microcosmos.registry.interface import HOST, LANE, REPLICA
 from microcosmos.registry.memory import MemoryRegistry
@@ -32,6 +34,7 @@ from microcosmos.registry.service import RegistryService
 from microcosmos.rpc import Client, Hosted, Server, Transport
 from microcosmos.rpc import nats as rpc_nats
 from microcosmos.rpc.lane import LaneTransport, listen
+from microcosmos.runtime.children import parse_name
 from microcosmos.runtime.deployment import Deployment
 from microcosmos.runtime.processes import ProcessRuntime
 from microcosmos.runtime.service import RuntimeService
@@ -45,7 +48,18 @@ from .control import OneSocket, SupervisorClient
 logger = logging.getLogger("microcosmos.core")
 
 RESERVED = frozenset(
-    {"core", "gateway", "healthz", "proxy", "readyz", "registry", "runtime", "store"}
+    {
+        "api",
+        "core",
+        "gateway",
+        "healthz",
+        "openapi",
+        "proxy",
+        "readyz",
+        "registry",
+        "runtime",
+        "store",
+    }
 )
 """Names that nothing deployed may take."""
 
@@ -97,7 +111,11 @@ async def main() -> None:
         _admin(home, nc)
         core = await stack.enter_async_context(open_core(home, nc))
         runtime = await stack.enter_async_context(_runtime(core, store))
-        await stack.enter_async_context(core.host([RuntimeService(runtime).hosted()]))
+        api = ApiService(store)
+        hosted = [RuntimeService(runtime).hosted(), api.hosted()]
+        await stack.enter_async_context(core.host(hosted))
+        # First of all when the core stops, as the registry's watchers.
+        stack.callback(api.close)
         address = os.environ.get("MICRO_PROXY_ADDRESS", "127.0.0.1:8081")
         await stack.enter_async_context(serve_proxy(address, core.client, core.table))
         logger.info("core answers, profile %s", profile.name)
@@ -119,9 +137,9 @@ async def open_core(home: Home, nc: NatsClient | None, host: str = "") -> AsyncI
         if nc is not None:
             # Whoever was there before this core is known before anyone can ask for it.
             await stack.enter_async_context(gossip(nc, core.registry))
-            await discover(nc, core.registry)
-            discovering = keep_discovering(nc, core.registry)
-            await stack.enter_async_context(background(discovering, "discovery"))
+            discovery = Discovery(nc, core.registry, RESERVED)
+            await discovery.look()
+            await stack.enter_async_context(background(discovery.keep(), "discovery"))
         await stack.enter_async_context(core.host([RegistryService(core.registry).hosted()]))
         await stack.enter_async_context(listen(home.core_lane, core.server, drain=DRAIN))
         # First of all when the core stops: who waits for news is let go.
@@ -134,15 +152,16 @@ def _runtime(core: Core, store: Store) -> ProcessRuntime:
     socket = OneSocket(SUPERVISOR, core.home.supervisor_lane)
     spawner = SupervisorClient(Client([LaneTransport(socket)], socket))
     settings = Settings(reserved=RESERVED)
-    environment = _Replicas(core.home).environment
+    environment = _Replicas(core.home, core.name).environment
     return ProcessRuntime(core.home, store, core.registry, spawner, environment, settings=settings)
 
 
 class _Replicas:
     """What replicas are told of the engine: where it is, and credentials of their own."""
 
-    def __init__(self, home: Home) -> None:
+    def __init__(self, home: Home, host: str) -> None:
         self._folder = home.server / "keys" / "replicas"
+        self._host = host
         self._url = os.environ.get("NATS_URL", "")
         self._account: Account | None = None
         if self._url and "NATS_INBOX_PREFIX" in os.environ:
@@ -156,9 +175,13 @@ class _Replicas:
             # An engine of somebody else: everyone shows what the operator gave us.
             creds = os.environ.get("NATS_CREDS")
             return {**told, "NATS_CREDS": creds} if creds else told
-        credential = self._account.user(deployment.name)
+        # By them a foreign service is known to be this process: it says nothing of itself.
+        tags = (tag(REPLICA, process), tag(HOST, self._host))
+        credential = self._account.user(deployment.name, tags=tags)
         self._folder.mkdir(mode=0o700, exist_ok=True)
-        path = credential.write(self._folder / f"{deployment.name}.creds")
+        # One for each place among the replicas, under a name that no service has.
+        _, _, number = parse_name(process) or ("", "", "0")
+        path = credential.write(self._folder / f"{deployment.name}@{number}.creds")
         return {**told, "NATS_CREDS": str(path), "NATS_INBOX_PREFIX": credential.inbox_prefix}
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import msgspec
+
 from microcosmos.registry import Endpoint, Node, Service
 from microcosmos.rpc import Hosted
 
@@ -24,5 +26,6 @@ def record(hosted: Hosted, node: str, metadata: Mapping[str, str], address: str 
         version=hosted.version,
         metadata=hosted.metadata,
         endpoints=endpoints,
+        schemas={one.name: msgspec.Raw(one.schema) for one in hosted.endpoints.values()},
         nodes=[Node(id=f"{hosted.name}-{node}", address=address, metadata=dict(metadata))],
     )

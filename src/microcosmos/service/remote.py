@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import inspect
 import typing
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+from types import TracebackType
 from typing import Any, TypeVar, cast, overload
 
 import msgspec
 
 from microcosmos.base import codec, context, errors, names
+from microcosmos.rpc import Stream
 from microcosmos.rpc.client import Client as RpcClient
 
 T = TypeVar("T")
@@ -21,8 +24,8 @@ class Remote:
 
     ``await users.read(id="1")`` calls ``Users.Read`` with ``{"id": "1"}`` and gives the decoded
     answer; one positional argument is the whole request. `invoke` does the same by text, and
-    takes a timeout. With an interface, its methods say what the answers are decoded into, and
-    other names are refused.
+    takes a timeout; `stream` opens a stream. With an interface, its methods say what the answers
+    are decoded into, and other names are refused.
 
     Args:
         name: the service's name.
@@ -69,6 +72,32 @@ class Remote:
         except codec.DECODE_ERRORS as exc:
             raise _unexpected(self._name, full_name, exc) from None
 
+    def stream(
+        self,
+        endpoint: str,
+        request: Any = None,
+        *,
+        type: Any = Any,
+        metadata: Mapping[str, str] | None = None,
+        timeout: float | None = None,
+    ) -> RemoteStream:
+        """Open a stream with an endpoint (``Watch`` or ``Users.Watch``); see `RemoteStream`.
+
+        Args:
+            endpoint: which.
+            request: what comes before the caller's own messages.
+            type: what each message of the answer is decoded into.
+            metadata: what travels beside the request.
+            timeout: seconds for all of the stream; without one it lasts as long as both ends.
+        """
+        full_name = names.endpoint_name(self._name, endpoint)
+        body = codec.encode({} if request is None else request)
+        opening = self._carrier().stream(
+            self._name, full_name, body, metadata=metadata, timeout=timeout
+        )
+        decode = msgspec.json.Decoder(type).decode
+        return RemoteStream(opening, decode, f"{self._name} {full_name}")
+
     def __getattr__(self, method: str) -> Callable[..., Awaitable[Any]]:
         if method.startswith("_"):
             raise AttributeError(method)
@@ -93,6 +122,78 @@ class Remote:
                 raise _unexpected(service, endpoint, exc) from None
 
         return ask
+
+
+class RemoteStream:
+    """A stream with a service somewhere else.
+
+        async for user in users.stream("Watch", {"team": "a"}):
+            ...
+
+        async with chat.stream("Talk", {"room": "1"}) as talk:
+            await talk.send({"text": "hi"})
+            async for message in talk:
+                ...
+
+    Leaving the block, or the loop without one, gives the stream up if it has not ended.
+    """
+
+    def __init__(
+        self,
+        opening: AbstractAsyncContextManager[Stream],
+        decode: Callable[[bytes], Any],
+        name: str,
+    ) -> None:
+        self._opening = opening
+        self._decode = decode
+        self._name = name
+        self._stream: Stream | None = None
+
+    async def __aenter__(self) -> RemoteStream:
+        self._stream = await self._opening.__aenter__()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        exc: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self._opening.__aexit__(kind, exc, trace)
+
+    async def send(self, message: Any) -> None:
+        """Send a message; waits while the other side is too far behind.
+
+        Raises:
+            errors.Conflict: the stream has ended.
+            errors.Error: what ended it.
+        """
+        await self._entered().send(codec.encode(message))
+
+    async def end(self) -> None:
+        """Say that no more messages come from here; those of the other side still do."""
+        await self._entered().end()
+
+    async def __aiter__(self) -> AsyncIterator[Any]:
+        if self._stream is not None:
+            async for message in self._stream:
+                yield self._decoded(message)
+            return
+        async with self as opened:
+            async for message in opened._entered():
+                yield self._decoded(message)
+
+    def _entered(self) -> Stream:
+        if self._stream is None:
+            raise RuntimeError("open the stream first: async with … as stream")
+        return self._stream
+
+    def _decoded(self, message: bytes) -> Any:
+        try:
+            return self._decode(message)
+        except codec.DECODE_ERRORS as exc:
+            service, _, endpoint = self._name.partition(" ")
+            raise _unexpected(service, endpoint, exc) from None
 
 
 def _unexpected(service: str, endpoint: str, exc: Exception) -> errors.BadGateway:

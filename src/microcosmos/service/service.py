@@ -10,7 +10,7 @@ from microcosmos.base import names
 from microcosmos.rpc import Client as RpcClient
 from microcosmos.rpc import Hosted
 from microcosmos.rpc.handler import endpoint as make_endpoint
-from microcosmos.rpc.middleware.limit import DEFAULT_CONCURRENCY, limit
+from microcosmos.rpc.middleware.limit import DEFAULT_CONCURRENCY, Limit
 
 from .interface import Platform
 from .program import run
@@ -125,7 +125,7 @@ class Service:
             ],
             version=version or self.version,
             metadata=self._metadata,
-            middleware=[limit(self.concurrency)],
+            middleware=[Limit(self.concurrency)],
         )
 
     @asynccontextmanager
