@@ -44,6 +44,13 @@ def nats_rpc_headers(lab: Lab) -> Figures:
     return _nats_rpc(lab, "--headers")
 
 
+def nats_stream(lab: Lab) -> Figures:
+    """Bare nats-py publish and subscribe, 1 KB each, with our window acknowledged by halves."""
+    lab.nats()
+    lab.python("peers/nats_stream.py", "serve", ready="ready")
+    return lab.stream(sys.executable, BENCH / "peers/nats_stream.py", "read")
+
+
 def _nats_rpc(lab: Lab, *options: str) -> Figures:
     lab.nats()
     lab.python("peers/nats_rpc.py", "serve", ready="ready")

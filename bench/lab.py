@@ -144,6 +144,13 @@ class Lab:
         one = self._caller(caller, 1)
         return {"calls/s, 64 callers": many["per_second"], "p50 ms, one caller": one["p50_ms"]}
 
+    def stream(self, *reader: str | Path) -> Figures:
+        """What a program reads of a stream."""
+        numbers = (self.timing.warmup, self.timing.seconds)
+        output = self.call(*reader, *map(str, numbers))
+        result: dict[str, float] = json.loads(output.splitlines()[-1])
+        return {"messages/s": result["per_second"]}
+
     def wait_for_hello(self, url: str) -> None:
         """Wait until a URL greets John; every HTTP contender does this same work."""
         self.until(lambda: get_json(url) == HELLO, f"{url} answers {HELLO}")
@@ -174,7 +181,7 @@ class Lab:
         return process, log
 
     def _environment(self, extra: dict[str, str]) -> dict[str, str]:
-        paths = (ROOT / "src", BENCH, PEERS)
+        paths = (ROOT / "src", BENCH, PEERS, BENCH / "ours")
         inherited = {k: v for k, v in os.environ.items() if not k.startswith("MICRO_")}
         return {
             **inherited,

@@ -5,7 +5,7 @@ import json
 import statistics
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 Call = Callable[[], Awaitable[object]]
 
@@ -40,3 +40,18 @@ def arguments() -> tuple[int, float, float]:
     """Concurrency, seconds of warm-up and seconds of measurement, from the command line's end."""
     concurrency, warmup, seconds = sys.argv[-3:]
     return int(concurrency), float(warmup), float(seconds)
+
+
+async def count(messages: AsyncIterator[object], warmup: float, seconds: float) -> None:
+    """Read a stream for a while, and print how many messages came per second."""
+    loop = asyncio.get_running_loop()
+    end = loop.time() + warmup
+    while loop.time() < end:
+        await anext(messages)
+    read, started = 0, loop.time()
+    end = started + seconds
+    while (now := loop.time()) < end:
+        for _ in range(100):
+            await anext(messages)
+        read += 100
+    print(json.dumps({"per_second": read / (now - started)}))

@@ -45,6 +45,22 @@ def rpc_nats(lab: Lab) -> Figures:
     return _rpc(lab, "nats")
 
 
+def stream_lane(lab: Lab) -> Figures:
+    """Our stream of texts of 1 KB by the lane: JSON both ways, checked types."""
+    return _stream(lab, "lane")
+
+
+def stream_nats(lab: Lab) -> Figures:
+    """Our stream of texts of 1 KB by NATS: JSON both ways, checked types."""
+    return _stream(lab, "nats")
+
+
+def _stream(lab: Lab, way: str) -> Figures:
+    lab.nats()
+    lab.python("ours/hello_stream.py", "serve", way, ready="ready")
+    return lab.stream(sys.executable, BENCH / "ours/hello_stream.py", "read", way)
+
+
 def server_start(lab: Lab) -> Figures:
     """`micro server` in a new home, until it answers its health check."""
     started = time.perf_counter()

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 REQUESTS = "requests/s"
 CALLS = "calls/s, 64 callers"
 P50 = "p50 ms, one caller"
+MESSAGES = "messages/s"
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,15 @@ BENCHES = {
             Target("lane, one caller p50", P50, "rpc_lane", 0.6, "nats_rpc", at_most=True),
             Target("NATS, one caller p50", P50, "rpc_nats", 1.15, "nats_rpc_headers", True),
             Target("NATS, 64 callers", CALLS, "rpc_nats", 0.9, "nats_rpc_headers"),
+        ),
+    ),
+    "stream": Bench(
+        "A stream of messages of 1 KB: service and reader on a core each",
+        "apart",
+        ("nats_stream", "stream_lane", "stream_nats"),
+        (
+            Target("stream by NATS", MESSAGES, "stream_nats", 0.8, "nats_stream"),
+            Target("stream by the lane", MESSAGES, "stream_lane", 0.8, "nats_stream"),
         ),
     ),
     "server_start": Bench(

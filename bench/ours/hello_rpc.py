@@ -49,7 +49,7 @@ class Helloworld:
 async def serve(way: str) -> None:
     server = Server()
     server.add(helloworld.hosted())
-    async with nats_rpc.connect(os.environ["NATS_URL"]) as nc, _listen(way, nc, server):
+    async with nats_rpc.connect(os.environ["NATS_URL"]) as nc, listening(way, nc, server):
         print("ready", flush=True)
         await asyncio.Event().wait()
 
@@ -57,10 +57,10 @@ async def serve(way: str) -> None:
 async def load(way: str) -> None:
     set_current(Context(Metadata(METADATA)))
     async with nats_rpc.connect(os.environ["NATS_URL"]) as nc:
-        table = _table()
-        by_nats = nats_rpc.NatsTransport(nc, table)
-        transports = [by_nats] if way == "nats" else [lanes.LaneTransport(table), by_nats]
-        client = Client(transports, table)
+        known = table()
+        by_nats = nats_rpc.NatsTransport(nc, known)
+        transports = [by_nats] if way == "nats" else [lanes.LaneTransport(known), by_nats]
+        client = Client(transports, known)
         service = remote(NAME, Helloworld, lambda: client)
 
         async def one() -> None:
@@ -71,7 +71,10 @@ async def load(way: str) -> None:
             await transport.close()
 
 
-def _listen(way: str, nc: nats_rpc.NatsClient, server: Server) -> AbstractAsyncContextManager[None]:
+def listening(
+    way: str, nc: nats_rpc.NatsClient, server: Server
+) -> AbstractAsyncContextManager[None]:
+    """Answer by the lane, or by NATS."""
     return (
         lanes.listen(_socket(), server) if way == "lane" else nats_rpc.serve(nc, server, node="1")
     )
@@ -81,13 +84,13 @@ def _socket() -> Path:
     return Path(os.environ["MICRO_HOME"] + ".sock")
 
 
-def _table() -> Table:
+def table() -> Table:
     """What the registry would tell every process of the service."""
-    table = Table()
+    known = Table()
     node = Node(id="1", metadata={LANE: str(_socket()), HOST: this_host()})
     service = Record(name=NAME, nodes=[node])
-    table.apply(Result(action="create", service=service, timestamp=0))
-    return table
+    known.apply(Result(action="create", service=service, timestamp=0))
+    return known
 
 
 if __name__ == "__main__":
