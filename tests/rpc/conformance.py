@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import sys
 import threading
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
@@ -819,9 +818,3 @@ class TransportConformance:
             assert (stats.requests, stats.errors) == (2, 1)
             assert stats.last_error == "demo: taken"
             assert stats.processing_time > 0
-
-    async def test_pydantic_is_not_needed(self, opened: Open) -> None:
-        async with opened() as net:
-            await net.serve(call)
-            await greet(net)
-            assert "pydantic" not in sys.modules

@@ -6,10 +6,11 @@ import inspect
 from collections.abc import Mapping
 from typing import Any
 
-from microcosmos.base import names, schema
+from microcosmos.base import json_schema, names, schema
 
 from . import contract
 from .invocation import Invocation
+from .schemas import Schemas
 from .server import CALLER, ITEMS, STREAM, Endpoint
 from .signature import Function, Signature, is_struct
 
@@ -58,7 +59,7 @@ def endpoint(
         _request_shape(signature, f"{method}Request"),
         _shape(answer, f"{method}Response"),
         {**about, **_directions(signature)},
-        contract.schema(signature.request, answer, signature.item),
+        contract.schema(signature.request, answer, signature.item, doc=inspect.getdoc(function)),
         stream=invocation.stream if streams else None,
     )
 
@@ -88,7 +89,8 @@ def _shape(kind: Any, name: str) -> schema.Value:
     if kind is None or kind is type(None):
         return schema.Value(name=name, type=name)
     if hasattr(kind, "model_json_schema"):
-        return schema.Value(name=kind.__name__, type=kind.__name__)
+        schemas = Schemas()
+        return json_schema.tree(schemas.of(kind), schemas.defs, kind.__name__)
     try:
         shape = schema.tree(kind)
     except TypeError as exc:

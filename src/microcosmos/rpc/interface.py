@@ -66,8 +66,12 @@ class Stream(Protocol):
     async def end(self) -> None:
         """Say that no more messages come from here; those of the other end still do."""
 
-    async def close(self) -> None:
-        """Give the stream up, if it has not ended: its handler is cancelled."""
+    async def close(self, reason: errors.Error | None = None) -> None:
+        """Give the stream up, if it has not ended: its handler is cancelled.
+
+        Args:
+            reason: what is raised where this end still reads or sends.
+        """
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         """The messages of the other end, until it ends."""

@@ -15,6 +15,7 @@ from msgspec.structs import astuple
 from microcosmos.base import codec, context
 
 from .signature import Function, Signature
+from .whole import read_again
 
 _END = object()
 
@@ -42,6 +43,8 @@ class Invocation:
             raise TypeError(f"{function.__name__}: {exc}") from None
         self._service = service
         self._encode = msgspec.json.Encoder(enc_hook=_to_foreign).encode
+        # No answer at all is an empty object; one that may be None is what it is.
+        self._none = b"{}" if signature.returns in (None, type(None), Any) else b"null"
         self._arguments = _arguments(signature)
         self._items = signature.items
         self._generates = signature.answers
@@ -59,9 +62,9 @@ class Invocation:
         try:
             request = self._decode(body or b"{}")
         except (*codec.DECODE_ERRORS, ValueError) as exc:
-            raise codec.bad_input(self._service, exc) from None
+            request = read_again(self._decode, body, exc, self._service)
         result = await self._invoke(*self._arguments(request))
-        return b"{}" if result is None else self._encode(result)
+        return self._none if result is None else self._encode(result)
 
     async def stream(
         self, body: bytes, messages: AsyncIterator[bytes]
@@ -70,16 +73,16 @@ class Invocation:
         try:
             request = self._decode(body or b"{}")
         except (*codec.DECODE_ERRORS, ValueError) as exc:
-            raise codec.bad_input(self._service, exc) from None
+            request = read_again(self._decode, body, exc, self._service)
         streams = {self._items: self._read(messages)} if self._items else {}
         called = self._invoke(*self._arguments(request, streams))
         if not self._generates:
             result = await called
-            yield b"{}" if result is None else self._encode(result)
+            yield self._none if result is None else self._encode(result)
             return
         async with aclosing(called) as answers:
             async for answer in answers:
-                yield b"{}" if answer is None else self._encode(answer)
+                yield self._none if answer is None else self._encode(answer)
 
     async def _read(self, messages: AsyncIterator[bytes]) -> AsyncGenerator[Any, None]:
         """What the caller streams, as the function wants it."""
@@ -87,7 +90,7 @@ class Invocation:
             try:
                 item = self._decode_item(message)
             except (*codec.DECODE_ERRORS, ValueError) as exc:
-                raise codec.bad_input(self._service, exc) from None
+                item = read_again(self._decode_item, message, exc, self._service)
             yield item
 
 

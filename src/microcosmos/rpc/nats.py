@@ -142,8 +142,8 @@ class NatsTransport:
     async def _replied(self, msg: Msg) -> None:
         number = int(msg.subject.rpartition(".")[2])
         headers = msg.headers
-        if number in self._streams:
-            self._streams.received(number, msg)
+        if (hear := self._streams.hear.get(number)) is not None:
+            hear(msg)
         elif not headers:
             self._pending.resolve(number, msg.data)
         elif headers.get("Status") == "503" and not msg.data:

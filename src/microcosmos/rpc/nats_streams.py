@@ -10,9 +10,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-import weakref
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
+from functools import partial
 
 import nats.errors
 from nats.aio.client import Client as NatsClient
@@ -41,6 +41,7 @@ ERROR_NAME = "Nats-Service-Error"
 ERROR_CODE = "Nats-Service-Error-Code"
 
 Send = Callable[[dict[str, str]], Awaitable[object]]
+Hear = Callable[[Msg], None]
 
 
 def cancel_subject(service: str) -> str:
@@ -107,8 +108,10 @@ class _End:
 def _hear(channel: Channel, msg: Msg) -> None:
     """Hand a message of NATS to an end of a stream."""
     headers = msg.headers
-    if not headers:
-        channel.received(ITEM if msg.data else END, msg.data)
+    if not headers and msg.data:
+        channel.take(msg.data)
+    elif not headers:
+        channel.received(END, b"")
     elif kind := _KINDS.get(headers.get(KIND, "")):
         channel.received(kind, msg.data)
     elif ERROR_CODE in headers:
@@ -118,21 +121,42 @@ def _hear(channel: Channel, msg: Msg) -> None:
         channel.received(ITEM if msg.data else END, msg.data)
 
 
+def _hear_foreign(channel: Channel, call: Call, msg: Msg) -> None:
+    """Hand a message of a foreign service to an end of a stream, if it is JSON."""
+    if msg.data and ERROR_CODE not in (msg.headers or {}):
+        try:
+            foreign.checked(call, msg.data)
+        except errors.BadGateway as error:
+            channel.fail(error)
+    _hear(channel, msg)
+
+
+def _settle(ready: asyncio.Future[str], outcome: str | Exception) -> None:
+    if ready.done():
+        return
+    if isinstance(outcome, str):
+        ready.set_result(outcome)
+    else:
+        ready.set_exception(outcome)
+
+
 class Opened:
     """The streams that were opened by one connection.
 
     Args:
         nc: the connection.
         inbox: the subject under which the answers to numbers come.
+
+    Attributes:
+        hear: what a message that comes under a number is handed to.
     """
 
     def __init__(self, nc: NatsClient, inbox: str) -> None:
         self._nc = nc
         self._inbox = inbox
         self._pulse = Pulse()
-        self._streams = Streams(self._pulse)
-        self._ready: dict[int, asyncio.Future[str]] = {}
-        self._foreign: weakref.WeakSet[Channel] = weakref.WeakSet()
+        self.hear: dict[int, Hear] = {}
+        self._streams = Streams(self._pulse, lambda number: self.hear.pop(number, None))
 
     async def open(self, number: int, call: Call, send: Send) -> Channel:
         """Open a stream, and wait for the replica that takes it.
@@ -145,7 +169,23 @@ class Opened:
         limit = min(MAX_BODY, self._nc.max_payload)
         end = _Caller(self._nc, call, reply=f"{self._inbox}{number}")
         channel = self._streams.begin(number, call, end.say, limit=limit)
-        ready = self._ready[number] = asyncio.get_running_loop().create_future()
+        ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+
+        def first(msg: Msg) -> None:
+            headers = msg.headers or {}
+            if headers.get(KIND) == READY:
+                self.hear[number] = partial(_hear, channel)
+                _settle(ready, msg.reply)
+            elif headers.get("Status") == "503" and not msg.data:
+                _settle(ready, Unreachable("nobody listens"))
+            else:
+                # A foreign service: it says nothing of where it could be told more, nor beats.
+                self.hear[number] = partial(_hear_foreign, channel, call)
+                self._pulse.discard(channel)
+                _settle(ready, "")
+                self.hear[number](msg)
+
+        self.hear[number] = first
         patience = min(DEFAULT_TIMEOUT, call.timeout or DEFAULT_TIMEOUT)
         try:
             await send({**call.metadata, KIND: OPEN})
@@ -155,36 +195,7 @@ class Opened:
             if isinstance(exc, TimeoutError) and not isinstance(exc, errors.Error):
                 raise late(call, patience) from None
             raise
-        finally:
-            del self._ready[number]
         return channel
-
-    def __contains__(self, number: int) -> bool:
-        return number in self._streams
-
-    def received(self, number: int, msg: Msg) -> None:
-        """Take in a message that came under a number."""
-        opened = self._streams.get(number)
-        if opened is None:
-            return
-        call, channel = opened
-        headers = msg.headers or {}
-        ready = self._ready.get(number)
-        if ready is not None and not ready.done():
-            if headers.get("Status") == "503" and not msg.data:
-                ready.set_exception(Unreachable("nobody listens"))
-                return
-            if headers.get(KIND) != READY:
-                # A foreign service: it says nothing of where it could be told more, nor beats.
-                self._foreign.add(channel)
-                self._pulse.discard(channel)
-            ready.set_result(msg.reply if headers.get(KIND) == READY else "")
-        if channel in self._foreign and msg.data and ERROR_CODE not in headers:
-            try:
-                foreign.checked(call, msg.data)
-            except errors.BadGateway as error:
-                channel.fail(error)
-        _hear(channel, msg)
 
     def fail_all(self, reason: str) -> None:
         """The connection broke: what was under way may have been lost."""

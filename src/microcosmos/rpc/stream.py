@@ -36,6 +36,9 @@ class Channel:
             callee's own open; the callee's is the end of the stream.
         done: called once, when the stream is over for this end.
         limit: the longest message, in bytes.
+
+    Attributes:
+        over: whether nothing can come or go any more.
     """
 
     def __init__(
@@ -60,10 +63,12 @@ class Channel:
         self._news = asyncio.Event()
         self._room = asyncio.Event()
         self._failure: Exception | None = None
+        self._reading = False
         self._no_more = False  # comes from the other end
         self._ended = False  # this end has said so
         self._said = self._heard = True
         self._silences = 0
+        self.over = False
 
     async def send(self, message: bytes) -> None:
         """See `interface.Stream`."""
@@ -71,10 +76,11 @@ class Channel:
         if size > self._limit:
             detail = f"a message of the stream has {size} bytes; the limit is {self._limit}"
             raise errors.TooLarge(self._call.service, detail)
-        while self._credit <= 0 and self._failure is None and not self.over:
+        while self._credit <= 0 and not self.over:
             self._room.clear()
             await self._room.wait()
-        self._check_open()
+        if self._ended or self.over:
+            raise self._closed()
         self._credit -= size + WEIGHT
         self._sent += 1
         self._said = True
@@ -82,7 +88,7 @@ class Channel:
 
     async def end(self) -> None:
         """See `interface.Stream`."""
-        if not self._ended and self._failure is None and not self.over:
+        if not self._ended and not self.over:
             self._ended = self._said = True
             await self._say(END, b"%d" % self._sent)
 
@@ -120,7 +126,9 @@ class Channel:
             if self._no_more:
                 raise StopAsyncIteration
             self._news.clear()
+            self._reading = True
             await self._news.wait()
+            self._reading = False
         message = self._unread.popleft()
         weight = len(message) + WEIGHT
         self._held -= weight
@@ -131,19 +139,15 @@ class Channel:
             await self._say(GRANT, b"%d" % owed)
         return message
 
-    @property
-    def over(self) -> bool:
-        """Whether nothing can come or go any more."""
-        return self._failure is not None or (self._no_more and not self._serving)
-
     def received(self, kind: int, payload: bytes) -> None:
         """Take in what the other end has said."""
+        if kind == ITEM:
+            self.take(payload)
+            return
         self._heard = True
         if self.over:
             return
-        if kind == ITEM:
-            self._take(payload)
-        elif kind == GRANT:
+        if kind == GRANT:
             self._credit += _number(payload)
             if self._credit > 0:
                 self._room.set()
@@ -157,9 +161,26 @@ class Channel:
         elif kind == BEAT:
             self._count(payload)
 
+    def take(self, message: bytes) -> None:
+        """Take in a message of the other end."""
+        self._heard = True
+        if self.over:
+            return
+        self._received += 1
+        self._held += len(message) + WEIGHT
+        if self._no_more:
+            self._break("a message came after the end of the stream")
+        elif self._held > _FLOOD:
+            self._break(f"more than {WINDOW} bytes came ahead of their reader")
+        else:
+            self._unread.append(message)
+            if self._reading:
+                self._news.set()
+
     def fail(self, failure: Exception) -> None:
         """The stream is over, for a reason that whoever reads or sends is told."""
         if not self.over:
+            self.over = True
             self._failure = failure
             self._wake()
             self._done()
@@ -175,17 +196,6 @@ class Channel:
         said, self._said = self._said, False
         return None if said or self.over else self._say(BEAT, b"%d" % self._sent)
 
-    def _take(self, message: bytes) -> None:
-        self._received += 1
-        self._held += len(message) + WEIGHT
-        if self._no_more:
-            self._break("a message came after the end of the stream")
-        elif self._held > _FLOOD:
-            self._break(f"more than {WINDOW} bytes came ahead of their reader")
-        else:
-            self._unread.append(message)
-            self._news.set()
-
     def _count(self, payload: bytes) -> None:
         """Compare with what the other end has sent: NATS may drop what it cannot deliver."""
         if payload and _number(payload) != self._received:
@@ -195,8 +205,9 @@ class Channel:
     def _finish(self) -> None:
         if not self.over:
             self._no_more = True
+            self.over = not self._serving
             self._wake()
-            if not self._serving:
+            if self.over:
                 self._done()
 
     def _break(self, detail: str) -> None:
@@ -207,11 +218,10 @@ class Channel:
         self._news.set()
         self._room.set()
 
-    def _check_open(self) -> None:
-        if self._failure is not None:
-            raise self._failure
-        if self._ended or self.over:
-            raise errors.Conflict(self._call.service, "the stream has ended; nothing can be sent")
+    def _closed(self) -> Exception:
+        """Why nothing can be sent."""
+        ended = errors.Conflict(self._call.service, "the stream has ended; nothing can be sent")
+        return self._failure or ended
 
 
 def _number(payload: bytes) -> int:

@@ -17,18 +17,17 @@ class Streams:
 
     Args:
         pulse: beats for them.
+        forgotten: called with the number of each that is over.
     """
 
-    def __init__(self, pulse: Pulse) -> None:
+    def __init__(self, pulse: Pulse, forgotten: Callable[[int], object] = lambda _: None) -> None:
         self._pulse = pulse
         self._open: dict[int, tuple[Call, Channel]] = {}
         self._deadlines: Deadlines[int] = Deadlines(self._expire)
+        self._forgotten = forgotten
         self._closing: set[asyncio.Task[None]] = set()
         self._when_ended: Callable[[], None] | None = None
         self.get = self._open.get
-
-    def __contains__(self, number: int) -> bool:
-        return number in self._open
 
     def begin(self, number: int, call: Call, say: Say, *, limit: int = MAX_BODY) -> Channel:
         """The caller's end of a stream of this number."""
@@ -41,6 +40,7 @@ class Streams:
 
     def _forget(self, number: int, channel: Channel) -> None:
         del self._open[number]
+        self._forgotten(number)
         self._pulse.discard(channel)
         self._deadlines.discard(number)
         if not self._open and self._when_ended:

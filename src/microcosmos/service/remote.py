@@ -174,13 +174,21 @@ class RemoteStream:
         """Say that no more messages come from here; those of the other side still do."""
         await self._entered().end()
 
-    async def __aiter__(self) -> AsyncIterator[Any]:
+    async def aclose(self) -> None:
+        """Give the stream up, if it has not ended."""
         if self._stream is not None:
-            async for message in self._stream:
-                yield self._decoded(message)
-            return
-        async with self as opened:
-            async for message in opened._entered():
+            await self._stream.close()
+
+    def __aiter__(self) -> AsyncIterator[Any]:
+        return self._all() if self._stream is None else self
+
+    async def __anext__(self) -> Any:
+        return self._decoded(await anext(self._entered()))
+
+    async def _all(self) -> AsyncIterator[Any]:
+        """The messages of a stream that was not opened before, and is closed after them."""
+        async with self:
+            async for message in self._entered():
                 yield self._decoded(message)
 
     def _entered(self) -> Stream:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from typing import Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from microcosmos.base import names
 from microcosmos.rpc import Client as RpcClient
-from microcosmos.rpc import Hosted
+from microcosmos.rpc import Endpoint, Hosted
 from microcosmos.rpc.handler import endpoint as make_endpoint
 from microcosmos.rpc.middleware.limit import DEFAULT_CONCURRENCY, Limit
 
 from .interface import Platform
 from .program import run
 from .remote import Remote, remote
+
+if TYPE_CHECKING:
+    from .web.mount import Mount
 
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
@@ -56,7 +59,8 @@ class Service:
         self.concurrency = concurrency
         self._metadata = dict(metadata or {})
         self._lifespan = lifespan
-        self._functions: list[tuple[Callable[..., Any], str, dict[str, str]]] = []
+        self._makers: list[Callable[[str], Endpoint]] = []
+        self._mounts: list[Mount] = []
         self._platform: Platform | None = None
 
     @overload
@@ -94,12 +98,64 @@ class Service:
         about = {**(metadata or {}), **({} if retry else {"retry": "false"})}
 
         def add(function: F) -> F:
-            # Made once here too, so that a bad signature fails where it is written.
-            make_endpoint(function, self.name, name=name, metadata=about)
-            self._functions.append((function, name, about))
+            self._add(lambda service: make_endpoint(function, service, name=name, metadata=about))
             return function
 
         return add if function is None else add(function)
+
+    def http(
+        self, path: str, *, methods: Sequence[str] = ("GET",), name: str = ""
+    ) -> Callable[[F], F]:
+        """Let a function answer whole HTTP requests below the service's own path.
+
+            @users.http("/avatars/{id}")
+            async def avatar(request: Request) -> Response:
+                return FileResponse(f"avatars/{request.path_params['id']}.png")
+
+        The function takes a `starlette.requests.Request` and gives a Starlette response, or a
+        text, bytes, None (204) or anything that JSON carries. Files know ranges and ETags.
+
+        Args:
+            path: below ``/NAME`` of the service; ``{id}`` is a part of it, ``{id:int}`` a number,
+                ``{id:path}`` the rest.
+            methods: that it answers; ``GET`` answers ``HEAD`` too.
+            name: as of `endpoint`.
+
+        Raises:
+            TypeError: the path or the function cannot be one.
+        """
+
+        def add(function: F) -> F:
+            from .web.declare import http_endpoint
+
+            self._add(
+                lambda service: http_endpoint(function, service, path, methods=methods, name=name)
+            )
+            return function
+
+        return add
+
+    def mount(self, path: str, app: Any, *, name: str = "") -> None:
+        """Let an ASGI application (Starlette, FastAPI, Litestar) answer below a path.
+
+        The application is started and ended with the service. Endpoints of the service itself
+        come first.
+
+        Args:
+            path: below ``/NAME`` of the service; ``/`` is all that is left of it.
+            app: the application.
+            name: of the endpoint; made of the path unless said.
+        """
+        from .web.mount import Mount
+
+        mount = Mount(app, path, name)
+        self._add(mount.endpoint)
+        self._mounts.append(mount)
+
+    def _add(self, make: Callable[[str], Endpoint]) -> None:
+        # Made once here too, so that what is wrong fails where it is written.
+        make(self.name)
+        self._makers.append(make)
 
     @overload
     def client(self, name: str) -> Remote: ...
@@ -119,10 +175,7 @@ class Service:
         name = name or self.name
         return Hosted(
             name,
-            [
-                make_endpoint(function, name, name=method, metadata=about)
-                for function, method, about in self._functions
-            ],
+            [make(name) for make in self._makers],
             version=version or self.version,
             metadata=self._metadata,
             middleware=[Limit(self.concurrency)],
@@ -138,6 +191,8 @@ class Service:
             stack.callback(setattr, self, "_platform", None)
             if self._lifespan is not None:
                 await stack.enter_async_context(self._lifespan(self))
+            for mount in self._mounts:
+                await stack.enter_async_context(mount.running(self.name))
             await stack.enter_async_context(platform.host([self.hosted(name, version)]))
             yield
 
