@@ -125,3 +125,10 @@ def test_no_two_tokens_are_alike(tmp_path: Path) -> None:
     keys = Keys(tmp_path)
     one, two = (encode(keys.operator, keys.system.id, name, {}) for name in ("a", "b"))
     assert claims_of(one)["jti"] != claims_of(two)["jti"]
+
+
+def test_tags_tell_whose_connection_it_is(tmp_path: Path) -> None:
+    account = Keys(tmp_path).account("micro")
+    tagged = account.user("x", tags=("micro.replica:x-1-0-2",))
+    assert claims_of(token_of(tagged.text))["nats"]["tags"] == ["micro.replica:x-1-0-2"]
+    assert "tags" not in claims_of(token_of(account.user("x").text))["nats"]

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from microcosmos.runtime.source import examples_folder
+
 from .conftest import Micro
 
 
@@ -57,3 +59,29 @@ def test_its_own_tests_pass(micro: Micro, folder: Path, name: str) -> None:
     argv = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
     ended = subprocess.run(argv, cwd=folder / name, capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stdout + ended.stderr
+
+
+def test_a_service_in_javascript(micro: Micro, folder: Path) -> None:
+    assert micro("new", "service", "my.greeter", "--language", "node").code == 0
+    written = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+    assert written == {
+        f"my.greeter/{name}"
+        for name in (
+            ".gitignore",
+            "README.md",
+            "hello.mjs",
+            "package.json",
+            "service.mjs",
+            "tests/hello.test.mjs",
+        )
+    }
+    package = json.loads((folder / "my.greeter" / "package.json").read_text())
+    example = json.loads((examples_folder() / "node" / "package.json").read_text())
+    assert package["dependencies"] == example["dependencies"]
+    checks = [["node", "--check", "service.mjs"], ["node", "--test"]]
+    for argv in checks:
+        ended = subprocess.run(
+            argv, cwd=folder / "my.greeter", capture_output=True, text=True, check=False
+        )
+        assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert micro("new", "service", "other", "--language", "cobol").code == 64

@@ -67,7 +67,7 @@ def test_project_scripts(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("files", "why"),
     [
-        ({}, "found nothing; add a main.py, or say what to start with --command"),
+        ({}, "found nothing; add a main.py or a package.json, or say what to start with --comm"),
         ({"README_dot_md": ""}, r"found README\.md; add a main\.py"),
         ({"app_dot_py": ""}, r"found app\.py; rename .* --command 'python app\.py'"),
         ({"users__main_dot_py": "", "x": ""}, r"found users/, x; .* micro run \./users"),

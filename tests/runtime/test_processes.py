@@ -129,7 +129,7 @@ async def test_a_program_that_never_answers_is_ended(tmp_path: Path) -> None:
     async with world(tmp_path) as here, here.core(settings):
         record = await here.run(here.write("silent", {"main.py": silent}))
         assert record.status == "error"
-        assert record.error == "did not answer within 0.5 s; its last line: hm"
+        assert record.error == "did not answer within 0.5 s as service silent; its last line: hm"
         assert here.alive("silent") == []
 
 

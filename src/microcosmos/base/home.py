@@ -29,12 +29,26 @@ _SOCKET_NAME = len("/core.sock") + 8
 
 
 class ServerInfo(msgspec.Struct, frozen=True):
-    """What `server.json` says of the running server."""
+    """What `server.json` says of the running server.
+
+    Attributes:
+        version: of the platform.
+        started: when, in seconds since the epoch.
+        pids: its processes, by name.
+        addresses: its doors, each ``host:port``.
+        schemes: what is spoken at a door, where that is not the plain thing.
+    """
 
     version: str
     started: float
     pids: dict[str, int]
     addresses: dict[str, str]
+    schemes: dict[str, str] = {}
+
+    @property
+    def api(self) -> str:
+        """The URL of the HTTP gateway."""
+        return f"{self.schemes.get('api', 'http')}://{self.addresses['api']}"
 
 
 class Home:
@@ -72,6 +86,11 @@ class Home:
     def core_lane(self) -> Path:
         """The socket of the core process."""
         return self.lanes / "core.sock"
+
+    @property
+    def proxy_socket(self) -> Path:
+        """Where the proxy answers processes of this user, without TLS."""
+        return self.lanes / "proxy.sock"
 
     @property
     def supervisor_lane(self) -> Path:

@@ -13,6 +13,9 @@ from .tasks import background
 READY = "MICRO_READY_FD"
 """The descriptor on which a child says, once, that it is ready."""
 
+LEAVE = signal.SIGUSR1
+"""Asks a gateway to end, because another one now serves on its socket."""
+
 LIFELINE = "MICRO_LIFELINE"
 """The descriptor whose end of file tells a child that the supervisor is gone."""
 

@@ -1,4 +1,4 @@
-"""`micro services`, `micro get service` and `micro call`."""
+"""`micro services`, `micro get service`, `micro call` and `micro stream`."""
 
 from __future__ import annotations
 
@@ -33,6 +33,17 @@ class Session(Protocol):
         timeout: float,
     ) -> bytes: ...
 
+    def stream(
+        self,
+        service: str,
+        endpoint: str,
+        body: bytes,
+        *,
+        metadata: Mapping[str, str],
+        timeout: float | None,
+        limit: int,
+    ) -> Iterator[bytes]: ...
+
     def duration(self, text: str, where: str) -> float: ...
 
     def pairs(self, flag: str, texts: tuple[str, ...]) -> dict[str, str]: ...
@@ -61,7 +72,7 @@ def get() -> None:
 @click.pass_obj
 def get_service(session: Session, name: str) -> Description:
     """Show the nodes and endpoints of a service."""
-    names.check_service(name)
+    _service(name)
     answer = session.core("registry", "Registry.GetService", {"service": name})
     return msgspec.json.decode(answer, type=Description)
 
@@ -98,13 +109,56 @@ def call(
     if not timeout:
         raise click.UsageError("--request_timeout: nothing answers in no time")
     answer = session.call(
-        names.check_service(service),
+        _service(service),
         _endpoint(service, endpoint),
         _body(request),
         metadata=session.pairs("--metadata", metadata),
         timeout=timeout,
     )
     return answer.decode("utf-8", "replace") if output == "raw" else answer
+
+
+@click.command()
+@click.argument("service")
+@click.argument("endpoint")
+@click.argument("request", default="{}", metavar="[JSON]")
+@click.option("--metadata", multiple=True, metavar="key=value", help="What travels beside it.")
+@click.option("--request_timeout", metavar="duration", help="How long it may last; no limit.")
+@click.option("--limit", type=click.IntRange(0), default=0, help="End after so many messages.")
+@click.pass_obj
+def stream(
+    session: Session,
+    service: str,
+    endpoint: str,
+    request: str,
+    metadata: tuple[str, ...],
+    request_timeout: str | None,
+    limit: int,
+) -> Iterator[bytes]:
+    """Print the messages of a stream as they come.
+
+    ENDPOINT is Handler.Method, or Method of the service's own handler. JSON is the request. To
+    an endpoint that takes a stream, each line of the standard input is sent as a message, in
+    JSON. Ctrl-C ends it. --output json prints a message a line.
+    """
+    timeout = session.duration(request_timeout, "--request_timeout") if request_timeout else None
+    if timeout == 0:
+        raise click.UsageError("--request_timeout: nothing answers in no time")
+    return session.stream(
+        _service(service),
+        _endpoint(service, endpoint),
+        _json(request.encode()),
+        metadata=session.pairs("--metadata", metadata),
+        timeout=timeout,
+        limit=limit,
+    )
+
+
+def _service(name: str) -> str:
+    try:
+        return names.check_service(name)
+    except errors.BadRequest as exc:
+        raise click.UsageError(exc.detail) from None
 
 
 def _endpoint(service: str, word: str) -> str:
@@ -115,7 +169,10 @@ def _endpoint(service: str, word: str) -> str:
 
 
 def _body(request: str) -> bytes:
-    body = sys.stdin.buffer.read() if request == "-" else request.encode()
+    return _json(sys.stdin.buffer.read() if request == "-" else request.encode())
+
+
+def _json(body: bytes) -> bytes:
     try:
         codec.decode(body or b"{}")
     except errors.BadRequest as exc:

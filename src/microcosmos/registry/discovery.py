@@ -61,15 +61,17 @@ class _Foreign:
         service: as it is registered.
         said: its announcement, so that the same one need not be read again.
         ping: the subject that it alone listens on.
-        misses: how often in a row it did not.
+        subjects: what its endpoints listen on.
+        misses: how often in a row it was not there.
     """
 
-    __slots__ = ("misses", "ping", "said", "service")
+    __slots__ = ("misses", "ping", "said", "service", "subjects")
 
     def __init__(self, service: Service, said: bytes, ping: str) -> None:
         self.service = service
         self.said = said
         self.ping = ping
+        self.subjects = {one.metadata.get(SUBJECT, "") for one in service.endpoints} - {""}
         self.misses = 0
 
 
@@ -108,7 +110,12 @@ class Discovery:
         self._asked = {key: at for key, at in self._asked.items() if now - at < _PAUSE}
         self._asked[name] = now
         subject = f"$SRV.INFO.{names.announced(name)}" if name else "$SRV.INFO"
-        for msg in await ask(self._nc, subject):
+        try:
+            answers = await ask(self._nc, subject)
+        except (nats.errors.Error, OSError) as exc:
+            log.warning("cannot ask who is on NATS: %s", exc)
+            return
+        for msg in answers:
             await self._register(msg.data)
 
     async def keep(self) -> None:
@@ -129,10 +136,7 @@ class Discovery:
                 continue
             self._registry.expire()
             if self._nc.is_connected:
-                try:
-                    await self.look()
-                except nats.errors.Error as exc:
-                    log.warning("cannot ask who is on NATS: %s", exc)
+                await self.look()
 
     async def _checks(self) -> None:
         breaks, calm = self._nc.stats["reconnects"], 0.0
@@ -159,28 +163,29 @@ class Discovery:
             known.misses += 1
         except (nats.errors.Error, TimeoutError, OSError):
             return  # it may be busy
-        if known.misses >= MISSES:
+        if known.misses >= MISSES and id in self._foreign:
             del self._foreign[id]
-            await self._gone(known.service)
-
-    async def _gone(self, service: Service) -> None:
-        expected = any(REPLICA in node.metadata for node in service.nodes)
-        # A process of a runtime lives on: it may only have lost its way to NATS.
-        remove = self._registry.lose if expected else self._registry.deregister
-        await remove(service)
+            await self._registry.miss(known.service)
 
     async def _register(self, said: bytes) -> None:
         try:
             info = _info.decode(said)
-            if (info.metadata or {}).get(announce.SERVICE):
+            if _is_ours(info):
                 if not await self._registered(info):
                     await self._registry.register(record(info))
             elif (known := self._foreign.get(info.id)) and known.said == said:
-                await self._registry.register(known.service)
+                await self._renew(info.id, known.service)
             else:
                 await self._register_foreign(info, said)
         except (msgspec.DecodeError, UnicodeDecodeError, errors.Error) as exc:
             self._warn(f"a service on NATS announces itself in a way that cannot be read: {exc}")
+
+    async def _renew(self, id: str, service: Service) -> None:
+        if REPLICA in service.nodes[0].metadata and not self._registry.has(service):
+            # Its process has just ended; if not, it is new to us the next time.
+            del self._foreign[id]
+        else:
+            await self._registry.register(service)
 
     async def _registered(self, info: announce.Info) -> bool:
         """Whether a replica of ours has registered by itself: then its own word stands."""
@@ -192,8 +197,9 @@ class Discovery:
         return any(node.id == f"{name}-{info.id}" for one in found for node in one.nodes)
 
     async def _register_foreign(self, info: announce.Info, said: bytes) -> None:
-        if info.name in self._reserved:
-            self._warn(f"a foreign service calls itself {info.name}, which is the platform's own")
+        name = (info.metadata or {}).get(announce.SERVICE) or info.name
+        if name in self._reserved:
+            self._warn(f"a foreign service calls itself {name}, which is the platform's own")
             return
         if not info.endpoints and info.id not in self._bare:
             # It may be about to add some: if it has none the next time, it has none.
@@ -214,12 +220,30 @@ class Discovery:
         await self._registry.register(service)
         self._bare.discard(info.id)
         self._foreign[info.id] = _Foreign(service, said, ping)
+        self._warn_of_shared(self._foreign[info.id])
+
+    def _warn_of_shared(self, new: _Foreign) -> None:
+        """Tell of subjects that two services listen on: each gets the calls of the other."""
+        for other in self._foreign.values():
+            shared = new.subjects & other.subjects
+            if shared and other.service.name != new.service.name:
+                one, two = sorted((new.service.name, other.service.name))
+                self._warn(
+                    f"{one} and {two} both listen on {min(shared)}, so that each gets calls of the "
+                    "other; let each add its endpoints to a group called like itself"
+                )
 
     def _warn(self, text: str) -> None:
         """Say something once: who is asked every few seconds answers the same."""
         if text not in self._told and len(self._told) < _MOST_TOLD:
             self._told.add(text)
             log.warning("%s", text)
+
+
+def _is_ours(info: announce.Info) -> bool:
+    """Whether it was written with our package: a foreign one tells no version but its own."""
+    about = info.metadata or {}
+    return bool(about.get(announce.SERVICE) and about.get(announce.VERSION))
 
 
 def record(info: announce.Info) -> Service:

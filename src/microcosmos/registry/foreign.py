@@ -58,11 +58,14 @@ def endpoint_name(service: str, info: announce.EndpointInfo) -> str:
 
 def _handler(service: str, info: announce.EndpointInfo) -> str:
     group = info.subject.removesuffix(f".{info.name}")
-    words = group.split(".") if group != info.subject else []
+    if group == info.subject:
+        return names.handler_of(service)
+    for own in (service, names.announced(service)):
+        if f"{group}.".lower().startswith(f"{own}.".lower()):
+            group = group[len(own) + 1 :]
+            break
     # In a wildcard nothing is said.
-    words = [word for word in words if word not in ("*", ">")]
-    if words and words[0].lower() == names.announced(service).lower():
-        words = words[1:]
+    words = [word for word in group.split(".") if word not in ("*", ">")]
     return "".join(names.camel(_plain(word)) for word in words) or names.handler_of(service)
 
 

@@ -28,6 +28,9 @@ LANE = "micro.lane"
 HOST = "micro.host"
 REPLICA = "micro.replica"
 
+UNLISTED = "micro.unlisted"
+"""Metadata of an endpoint that is for programs: help pages do not list it."""
+
 
 @functools.cache
 def this_host() -> str:
@@ -191,6 +194,9 @@ class OwnRegistry(Registry, Protocol):
 
         The service stays known while it has no node: calls are a 503, not a 404.
         """
+
+    async def expect(self, name: str) -> None:
+        """A service is about to be started: until `forget` it stays known without a node."""
 
     async def look(self, name: str) -> None:
         """Ask NATS at once for the nodes of a service, or with an empty name for everyone's."""

@@ -62,6 +62,7 @@ class MemoryRegistry:
         self.finder: Callable[[str], Awaitable[None]] | None = None
         self._services: dict[_Key, Service] = {}
         self._schemas: dict[_Key, dict[str, dict[str, Any]]] = {}
+        self._expected: set[str] = set()
         self._expiry: dict[tuple[_Key, str], float] = {}
         self._results: deque[Result] = deque(maxlen=_REMEMBERED)
         self._changed = asyncio.Event()
@@ -126,6 +127,22 @@ class MemoryRegistry:
             else:
                 self._expiry[(key, node.id)] = expiry
 
+    async def miss(self, service: Service) -> None:
+        """Remove nodes that nobody listens for any more; of a service that is expected, `lose`."""
+        expected = service.name in self._expected
+        self._remove(_key(service), {node.id for node in service.nodes}, expected=expected)
+        await self._said("lose", service)
+
+    def has(self, service: Service) -> bool:
+        """Whether every node of a service is known."""
+        known = self._services.get(_key(service))
+        ids = {node.id for node in known.nodes} if known else set()
+        return all(node.id in ids for node in service.nodes)
+
+    async def expect(self, name: str) -> None:
+        """See `interface.OwnRegistry`."""
+        self._expected.add(name)
+
     async def look(self, name: str) -> None:
         """See `interface.OwnRegistry`."""
         if self.finder is not None:
@@ -133,6 +150,7 @@ class MemoryRegistry:
 
     async def forget(self, name: str) -> None:
         """See `interface.OwnRegistry`."""
+        self._expected.discard(name)
         for key, service in list(self._services.items()):
             if service.name == name and not service.nodes:
                 self._delete(key, service)

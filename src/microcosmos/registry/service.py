@@ -8,7 +8,17 @@ from microcosmos.base import context, errors
 from microcosmos.rpc.handler import endpoint
 from microcosmos.rpc.server import Hosted
 
-from .interface import WAIT, Changes, Descriptions, Endpoint, Found, Options, Result, Service
+from .interface import (
+    UNLISTED,
+    WAIT,
+    Changes,
+    Descriptions,
+    Endpoint,
+    Found,
+    Options,
+    Result,
+    Service,
+)
 from .memory import MemoryRegistry, concerns, domain_of
 
 NAME = "registry"
@@ -69,7 +79,7 @@ class RegistryService:
         endpoints = [
             endpoint(self.get_service, NAME, lenient=True, response=Found),
             endpoint(self.list_services, NAME, lenient=True, response=Found),
-            endpoint(self.describe, NAME, lenient=True),
+            endpoint(self.describe, NAME, lenient=True, metadata={UNLISTED: "true"}),
             endpoint(self.register, NAME, lenient=True),
             endpoint(self.deregister, NAME, lenient=True),
             endpoint(self.watch, NAME, lenient=True),
@@ -78,7 +88,15 @@ class RegistryService:
 
     async def get_service(self, service: str, options: Options = DEFAULTS) -> Shown:
         """Every version of a service, with its nodes, endpoints and their shapes."""
-        return shown(await self._registry.get_service(service, domain=options.domain))
+        registry = self._registry
+        try:
+            return shown(await registry.get_service(service, domain=options.domain))
+        except errors.NotFound:
+            if not service:
+                raise
+        # A foreign one may have come since everyone was asked.
+        await registry.look(service)
+        return shown(await registry.get_service(service, domain=options.domain))
 
     async def list_services(self, request: ListRequest) -> Shown:
         """Every service, with its nodes, endpoints and their shapes."""

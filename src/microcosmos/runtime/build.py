@@ -1,4 +1,4 @@
-"""Environments: each service's own packages, made by `uv`, cached by what was asked for."""
+"""Environments: each service's own packages, made by `uv` and `npm`, cached by what was asked."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from microcosmos.base import errors
 from microcosmos.base.home import Home
 
 from . import entry as entries
-from . import environment
+from . import environment, npm, package
 from .children import Children, ending, process_name
 from .deployment import Options
 from .failure import Failure
@@ -76,23 +76,28 @@ class Builds:
         """
         try:
             entry = await asyncio.to_thread(entries.find, folder, name, options.command)
-            wanted = await asyncio.to_thread(requirements, folder)
+            wanted = await asyncio.to_thread(_wanted, folder, entry)
         except errors.BadRequest as exc:
             raise Failure(exc.detail) from None
-        if wanted is None:
-            python, env = Path(sys.executable), {**environment.base(), **environment.python_path()}
-            return _build(NO_ENVIRONMENT, python, env, entry, folder, options)
-        file, key = wanted
-        place = self._folder / key
-        async with self._locks[key]:
+        if not (wanted.python or wanted.node):
+            env = {**environment.base(), **environment.python_path()}
+            return _build(NO_ENVIRONMENT, Path(sys.executable), env, entry, folder, options)
+        place = self._folder / wanted.key
+        async with self._locks[wanted.key]:
             if not (place / _READY).exists():
-                await self._install(name, generation, folder / file, place)
+                await self._install(name, generation, folder, wanted, place)
+        env, python = environment.base(), Path(sys.executable)
+        if wanted.python:
             # Written each time: the platform may have moved since.
             _link_platform(place)
-        env = environment.base()
-        env["PATH"] = f"{place / 'bin'}{os.pathsep}{env['PATH']}"
-        env["VIRTUAL_ENV"] = str(place)
-        return _build(key, place / "bin" / "python", env, entry, folder, options)
+            python = place / "bin" / "python"
+            env["PATH"] = f"{place / 'bin'}{os.pathsep}{env['PATH']}"
+            env["VIRTUAL_ENV"] = str(place)
+        else:
+            env |= environment.python_path()
+        if wanted.node:
+            npm.link(folder, place)
+        return _build(wanted.key, python, env, entry, folder, options)
 
     def keep_only(self, keys: set[str]) -> None:
         """Remove the environments that no deployment uses."""
@@ -100,26 +105,23 @@ class Builds:
             if old.name not in keys and not self._locks[old.name].locked():
                 shutil.rmtree(old, ignore_errors=True)
 
-    async def _install(self, name: str, generation: str, file: Path, place: Path) -> None:
-        from uv import find_uv_bin
-
+    async def _install(
+        self, name: str, generation: str, folder: Path, wanted: _Wanted, place: Path
+    ) -> None:
         log = self._home.logs / f"{name}.build.log"
         log.write_bytes(b"")
         await asyncio.to_thread(shutil.rmtree, place, ignore_errors=True)
         place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        try:
-            uv = find_uv_bin()
-        except FileNotFoundError:
-            raise Failure("the program uv is not installed beside the platform") from None
-        make = ["venv", "--quiet", "--no-project", "--python", sys.executable, str(place)]
-        fill = ["pip", "install", "--no-progress", "--compile-bytecode"]
-        fill += ["--python", str(place / "bin" / "python"), "-r", file.name]
-        for words in (make, fill):
+        steps = _by_uv(folder / wanted.python, place) if wanted.python else []
+        if wanted.node:
+            await asyncio.to_thread(npm.prepare, folder, place, wanted.node)
+            steps.append((npm.command(wanted.node), npm.folder(place)))
+        for argv, cwd in steps:
             spec = ProcessSpec(
                 name=process_name(name, generation, "build", secrets.token_hex(3)),
-                argv=[uv, *words],
+                argv=argv,
                 env=environment.tools(),
-                cwd=str(file.parent),
+                cwd=str(cwd),
                 log=str(log),
             )
             await self._run(spec, Path(log))
@@ -132,7 +134,46 @@ class Builds:
             raise Failure(f"the build {exc.detail}", last_lines(log)) from None
         if ended.code != 0:
             output = last_lines(log)
-            raise Failure(f"the build failed: {_cause(output) or ending(ended)}", output)
+            # npm says a lot after it has said what is wrong.
+            cause = npm.cause(last_lines(log, 1000)) or _cause(output) or ending(ended)
+            raise Failure(f"the build failed: {cause}", output)
+
+
+class _Wanted(msgspec.Struct, frozen=True, kw_only=True):
+    """What a source's environment is made of.
+
+    Attributes:
+        key: of the environment.
+        python: the file that names its packages of Python; empty without any.
+        node: its packages of Node; None without any.
+    """
+
+    key: str
+    python: str = ""
+    node: package.Packages | None = None
+
+
+def _wanted(folder: Path, entry: entries.Entry) -> _Wanted:
+    of_python = requirements(folder)
+    of_node = package.packages(folder) if entry.node else None
+    file, key = of_python or ("", "")
+    if of_node:
+        key = hashlib.sha256("\0".join([key, *npm.key(of_node)]).encode()).hexdigest()[:16]
+    return _Wanted(key=key, python=file, node=of_node)
+
+
+def _by_uv(file: Path, place: Path) -> list[tuple[list[str], Path]]:
+    """The commands that make a virtual environment, and where they run."""
+    from uv import find_uv_bin
+
+    try:
+        uv = find_uv_bin()
+    except FileNotFoundError:
+        raise Failure("the program uv is not installed beside the platform") from None
+    make = ["venv", "--quiet", "--no-project", "--python", sys.executable, str(place)]
+    fill = ["pip", "install", "--no-progress", "--compile-bytecode"]
+    fill += ["--python", str(place / "bin" / "python"), "-r", file.name]
+    return [([uv, *words], file.parent) for words in (make, fill)]
 
 
 def requirements(folder: Path) -> tuple[str, str] | None:
@@ -198,21 +239,26 @@ def _build(
     if (folder / "src").is_dir():
         inherited = [env["PYTHONPATH"]] if "PYTHONPATH" in env else []
         env["PYTHONPATH"] = os.pathsep.join([str(folder / "src"), *inherited])
+    if entry.node:
+        env["PATH"] = f"{folder / npm.PROGRAMS}{os.pathsep}{env['PATH']}"
     if entry.command:
-        words = [_program(entry.command[0], folder, env["PATH"]), *entry.command[1:]]
+        words = [_program(entry, folder, env["PATH"]), *entry.command[1:]]
     else:
         words = [str(python), *entry.python]
     return Build(key=key, argv=[*words, *options.args], env=env)
 
 
-def _program(word: str, folder: Path, path: str) -> str:
+def _program(entry: entries.Entry, folder: Path, path: str) -> str:
     """The file that a command's first word means."""
-    if "/" in word and (folder / word).is_file():
-        return str(folder / word)
-    found = shutil.which(word, path=path)
-    if not found:
-        raise Failure(f"command: there is no program {word} in the folder or on the PATH")
-    return found
+    word = entry.command[0]
+    here = folder / word
+    if found := str(here) if "/" in word and here.is_file() else shutil.which(word, path=path):
+        return found
+    if word == "node":
+        raise Failure(npm.missing("node"))
+    if here.is_file():
+        raise Failure(f"command: {word} stands in the folder: type ./{word}")
+    raise Failure(f"command: there is no program {word} in the folder or on the PATH")
 
 
 def _cause(output: list[str]) -> str:

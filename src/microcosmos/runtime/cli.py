@@ -53,11 +53,15 @@ class Deployed(msgspec.Struct):
     url: str = ""
     curl: str = ""
     command: str = ""
+    announces: list[str] = []
 
     def readable(self) -> str:
         """Its URL, a curl line and a line for this command."""
         state = "is running" if self.status == "running" else f"is {self.status}"
         first = f"{self.name} {state}" + (f" at {self.url}" if self.url else "")
+        if self.announces:
+            others = ", ".join(self.announces)
+            first += f"; it announces itself as {others}: MICRO_SERVICE_NAME says {self.name}"
         return "\n".join(line for line in (first, self.curl, self.command) if line)
 
 
@@ -298,8 +302,9 @@ def _watch(session: Session, runtime: RuntimeClient, deployment: Deployment) -> 
 
 def _shown(session: Session, deployment: Deployment) -> Deployed:
     name, status = deployment.name, deployment.status
-    shown = session.example(name) if status == "running" else {}
-    return Deployed(name, deployment.version, status, **shown)
+    called = [*deployment.announces, name][0]
+    shown = session.example(called) if status == "running" else {}
+    return Deployed(name, deployment.version, status, announces=list(deployment.announces), **shown)
 
 
 def _deployed(text: str) -> str:

@@ -171,9 +171,10 @@ class Deployed:
             await self._settle(msgspec.structs.replace(self.record, build=built, target=None))
 
     async def _succeed(self, target: Deployment, built: str) -> None:
-        record = self._heir(target, built)
+        announces = await self._presence.other_names(self._group.processes)
+        record = msgspec.structs.replace(self._heir(target, built), announces=announces)
         last = record.history[-1] if record.history else None
-        if last is None or (last.hash, last.commit) != (target.hash, target.commit):
+        if last is None or not _same(last, target):
             history = [*record.history, self._version(target)][-MAX_HISTORY:]
             record = msgspec.structs.replace(record, history=history)
         await self._settle(record)
@@ -196,6 +197,7 @@ class Deployed:
             source=str(target.source),
             version=target.version,
             commit=target.commit,
+            command=target.options.command,
             author=target.author,
             message=target.message,
             time=self._workshop.clock.time(),
@@ -263,3 +265,9 @@ class Deployed:
         self.record = record
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()
+
+
+def _same(version: Version, target: Deployment) -> bool:
+    """Whether a version is what a deployment has become again."""
+    same = (version.hash, version.commit) == (target.hash, target.commit)
+    return same and version.command == target.options.command

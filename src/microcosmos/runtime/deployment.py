@@ -29,7 +29,15 @@ SECRET = "[secret]"
 
 _ID = "runtime"
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_OWN_VARIABLES = ("MICRO_HOME", "MICRO_NAMESPACE", "MICRO_REPLICA", "NATS_URL", "NATS_CREDS")
+_OWN_VARIABLES = (
+    "MICRO_HOME",
+    "MICRO_NAMESPACE",
+    "MICRO_REPLICA",
+    "NATS_URL",
+    "NATS_CREDS",
+    "NATS_INBOX_PREFIX",
+)
+_OWN_NOTES = frozenset(("announces", "command", "error", "group", "owner", "source"))
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -58,6 +66,7 @@ class Version(msgspec.Struct, frozen=True, kw_only=True):
         source: where it came from, as text.
         version: the ref that was asked for, or ``latest``.
         commit: what the ref meant then; empty when it was no repository.
+        command: what was started in place of its entry; empty for that.
         author: who deployed it.
         message: why.
         time: when, in seconds since the epoch.
@@ -70,6 +79,7 @@ class Version(msgspec.Struct, frozen=True, kw_only=True):
     author: str
     message: str
     time: float
+    command: str = ""
 
 
 class Deployment(msgspec.Struct, frozen=True, kw_only=True):
@@ -91,6 +101,7 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True):
         error: one line, empty when all is well.
         output: the last lines of what failed.
         ready: how many replicas answer.
+        announces: the names it answers under, if its own is not among them.
         updated: when it was deployed, in seconds since the epoch.
         author: who deployed it last.
         message: why.
@@ -114,6 +125,7 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True):
     error: str = ""
     output: list[str] = []
     ready: int = 0
+    announces: list[str] = []
     updated: float = 0.0
     revision: int = 0
     history: list[Version] = []
@@ -127,9 +139,17 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True):
         return self.status in SETTLED
 
     def metadata(self) -> dict[str, str]:
-        """The METADATA column: the user's own, owner and group, and the error if there is one."""
+        """The METADATA column: the user's own, owner and group, and the error if there is one.
+
+        A command in place of the entry, and names that are not the service's, are told as well.
+        """
         shown = {**self.options.metadata, "owner": self.owner, "group": self.group}
-        return {**shown, "error": self.error} if self.error else shown
+        more = {
+            "command": self.options.command,
+            "announces": " ".join(self.announces),
+            "error": self.error,
+        }
+        return {**shown, **{key: text for key, text in more.items() if text}}
 
     def masked(self) -> Deployment:
         """As others may see it: variables are often secrets, so only their names."""
@@ -201,7 +221,7 @@ def check_options(options: Options) -> Options:
             raise errors.BadRequest(_ID, f"env_vars: {name} has a NUL in its value")
     if any("\0" in text for text in (options.command, *options.args)):
         raise errors.BadRequest(_ID, "command, args: a NUL cannot be passed to a program")
-    if taken := {"source", "owner", "group", "error"} & options.metadata.keys():
+    if taken := _OWN_NOTES & options.metadata.keys():
         raise errors.BadRequest(_ID, f"metadata: {min(taken)} is set by the platform")
     return options
 

@@ -1,4 +1,7 @@
-"""What of a folder is the program: `--command`, else what `pyproject.toml` says, or `main.py`."""
+"""What of a folder is the program.
+
+`--command`, else what `pyproject.toml` says, `main.py`, or what `package.json` says.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,8 @@ import msgspec
 
 from microcosmos.base import errors
 
+from . import package
+
 _ID = "runtime.entry"
 _FUNCTION = re.compile(r"([A-Za-z_][\w.]*)\s*:\s*([A-Za-z_][\w.]*)")
 
@@ -22,10 +27,12 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         python: arguments for the service's Python; empty when it is a command.
         command: the words of a command, the program first; empty when it is Python.
+        node: whether it wants the packages that `package.json` names.
     """
 
     python: list[str] = []
     command: list[str] = []
+    node: bool = False
 
 
 def find(folder: Path, name: str, command: str = "") -> Entry:
@@ -40,17 +47,21 @@ def find(folder: Path, name: str, command: str = "") -> Entry:
         errors.BadRequest: there is none; the detail says what was found and what to type.
     """
     if command:
-        return Entry(command=_words(command))
+        return _command(folder, command)
     project = read_project(folder)
-    chosen = _table(project, "tool", "micro").get("entry")
-    if chosen is not None:
-        return _chosen(folder, chosen)
+    ours = _table(project, "tool", "micro")
+    if "command" in ours and "entry" not in ours:
+        return _command(folder, ours["command"])
+    if "entry" in ours:
+        return _chosen(folder, ours["entry"])
     if (folder / "main.py").is_file():
         return Entry(python=["main.py"])
     scripts = _table(project, "project", "scripts")
     script = _script(scripts, name, str(_table(project, "project").get("name", "")))
     if script:
         return Entry(python=_call(script))
+    if not scripts and package.there(folder):
+        return Entry(command=package.start(folder), node=True)
     raise errors.BadRequest(_ID, _refusal(folder, scripts))
 
 
@@ -74,6 +85,12 @@ def _table(project: dict[str, Any], *path: str) -> dict[str, Any]:
     for part in path:
         value = value.get(part, {}) if isinstance(value, dict) else {}
     return value if isinstance(value, dict) else {}
+
+
+def _command(folder: Path, command: object) -> Entry:
+    if not isinstance(command, str):
+        raise errors.BadRequest(_ID, f"pyproject.toml: [tool.micro] command {command!r} is no text")
+    return Entry(command=_words(command), node=package.there(folder))
 
 
 def _words(command: str) -> list[str]:
@@ -125,10 +142,13 @@ def _refusal(folder: Path, scripts: dict[str, Any]) -> str:
 def _way_out(inside: list[Path], scripts: dict[str, Any]) -> str:
     if scripts:
         return f"say which script with --name: {', '.join(sorted(scripts)[:8])}"
-    services = [path.name for path in inside if (path / "main.py").is_file()]
+    services = [path.name for path in inside if (path / "main.py").is_file() or package.there(path)]
     if services:
         return f"run one of its services, such as micro run ./{services[0]}"
     programs = [path.name for path in inside if path.suffix == ".py"]
     if programs:
         return f"rename the program to main.py, or add --command 'python {programs[0]}'"
-    return "add a main.py, or say what to start with --command"
+    scripts_of_node = [path.name for path in inside if path.suffix in package.SUFFIXES]
+    if scripts_of_node:
+        return f"add a package.json, or --command 'node {scripts_of_node[0]}'"
+    return "add a main.py or a package.json, or say what to start with --command"

@@ -14,8 +14,14 @@ Environment = Callable[[Deployment, str], Awaitable[dict[str, str]]]
 """Gives a replica, by deployment and process name, what only the platform knows: NATS_URL …"""
 
 _BASE = ("HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "USER", "LOGNAME")
-_TOOLS = ("SSH_AUTH_SOCK", "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE")
-_TOOL_PREFIXES = ("UV_", "GIT_SSL_")
+_TOOLS = (
+    "SSH_AUTH_SOCK",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    "REQUESTS_CA_BUNDLE",
+    "NODE_EXTRA_CA_CERTS",
+)
+_TOOL_PREFIXES = ("UV_", "GIT_SSL_", "NPM_CONFIG_", "npm_config_")
 _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
 
 

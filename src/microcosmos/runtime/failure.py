@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 _LONGEST = 300
+
+# Node ends with its own version, and tells the error before the stack.
+_NODE = re.compile(r"Node\.js v\d")
+_ERROR = re.compile(r"(Uncaught )?\w*Error\b[^:]*: \S")
 
 
 class Failure(Exception):
@@ -17,3 +23,14 @@ class Failure(Exception):
         super().__init__(line)
         self.line = line if len(line) <= _LONGEST else line[: _LONGEST - 1] + "…"
         self.output = output or []
+
+
+def last_words(output: list[str]) -> str:
+    """The line of a program's last ones that says why it ended; empty if there is none."""
+    if not output:
+        return ""
+    last = output[-1].strip()
+    if _NODE.match(last):
+        told = [line.strip() for line in output if _ERROR.match(line.strip())]
+        return told[-1] if told else last
+    return last

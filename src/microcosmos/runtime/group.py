@@ -34,6 +34,11 @@ class Group:
         """How many replicas answer."""
         return sum(replica.state == "running" for replica in self._serving)
 
+    @property
+    def processes(self) -> list[str]:
+        """The processes that serve."""
+        return [replica.process for replica in self._serving]
+
     def broken(self) -> Replica | None:
         """A replica that has crashed and is not up again, if there is one."""
         return next((replica for replica in self._serving if replica.state == "error"), None)

@@ -14,7 +14,7 @@ from microcosmos.base import errors
 from microcosmos.base.clock import Clock
 
 from .children import Children, ending, first, process_name
-from .failure import Failure
+from .failure import Failure, last_words
 from .interface import Exit, ProcessSpec
 from .logs import last_lines, size_of
 from .presence import Presence
@@ -80,6 +80,7 @@ class Replica:
         self.output: list[str] = []
         self.process = ""
         self.number = number
+        self._name = blueprint.service
         self._blueprint = blueprint
         self._around = around
         self._ended: asyncio.Future[Exit] | None = None
@@ -173,7 +174,7 @@ class Replica:
     async def _crash(self, ended: Exit) -> Failure:
         await self._around.presence.gone(self.process)
         output = last_lines(self._log, start=self._log_start)
-        last = output[-1].strip() if output else ""
+        last = last_words(output)
         if ended.code > 0:
             # It ended itself with an error: its last words are the cause.
             return Failure(last or ending(ended), output)
@@ -184,7 +185,7 @@ class Replica:
         await around.children.stop(self.process, around.settings.drain)
         await around.presence.gone(self.process)
         output = last_lines(self._log, start=self._log_start)
-        line = f"did not answer within {around.settings.ready:g} s"
+        line = f"did not answer within {around.settings.ready:g} s as service {self._name}"
         return Failure(f"{line}; its last line: {output[-1].strip()}" if output else line, output)
 
     async def _keep(self, failure: Failure | None) -> None:

@@ -10,6 +10,8 @@ import msgspec
 
 from microcosmos.base import names
 
+from . import node
+
 _MAIN = '''\
 """{title}: say what it is for."""
 
@@ -88,7 +90,8 @@ class Written(msgspec.Struct):
 
 @click.command()
 @click.argument("words", nargs=-1, required=True, metavar="[service] NAME")
-def new(words: tuple[str, ...]) -> Written:
+@click.option("--language", type=click.Choice(["python", "node"]), default="python")
+def new(words: tuple[str, ...], language: str) -> Written:
     """Write a new service.
 
     NAME is the new folder; the service is called after it.
@@ -98,7 +101,9 @@ def new(words: tuple[str, ...]) -> Written:
         raise click.UsageError("give one name: micro new service NAME")
     folder = Path(given[0])
     name = names.check_service(folder.name)
-    return _write(folder, name, _files(name, folder))
+    files = _files(name, folder) if language == "python" else node.files(name)
+    files["README.md"] = _README.format(name=name, folder=folder.name)
+    return _write(folder, name, files)
 
 
 def _files(name: str, folder: Path) -> dict[str, str]:
@@ -106,12 +111,11 @@ def _files(name: str, folder: Path) -> dict[str, str]:
     variable = "".join(mark if mark.isalnum() else "_" for mark in name.lower())
     if not variable.isidentifier() or keyword.iskeyword(variable) or variable in _TAKEN:
         variable = f"service_{variable}"
-    filled = {"name": name, "title": title, "variable": variable, "folder": folder.name}
+    filled = {"name": name, "title": title, "variable": variable}
     return {
         "main.py": _MAIN.format(**filled),
         "pyproject.toml": _PROJECT.format(**filled),
         f"tests/test_{variable}.py": _TEST.format(**filled),
-        "README.md": _README.format(**filled),
         ".gitignore": _IGNORE,
     }
 
