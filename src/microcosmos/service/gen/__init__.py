@@ -1,0 +1,1 @@
+"""Clients made of the registry: Python, TypeScript, and types for editors."""
