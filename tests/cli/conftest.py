@@ -8,7 +8,7 @@ import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -108,6 +108,11 @@ async def thing() -> str:
     return "a thing"
 
 
+async def read(name: str = "") -> list[dict[str, str]]:
+    """What is deployed, as far as a completion wants to know it."""
+    return [{"name": "helloworld", "status": "running"}, {"name": "broken", "status": "error"}]
+
+
 HELLOWORLD = Hosted("helloworld", [endpoint(call, "helloworld")])
 THINGS = Hosted(
     "things",
@@ -118,6 +123,43 @@ THINGS = Hosted(
         endpoint(thing, "things", name="Other.Thing"),
     ],
 )
+
+
+class Tick(msgspec.Struct):
+    n: int
+
+
+STOPPED = threading.Event()
+"""Set when `ticks` has been given up by its caller."""
+
+
+async def ticks(count: int = 3, pause: float = 0.0) -> AsyncIterator[Tick]:
+    """Count, and wait in between."""
+    try:
+        for n in range(count):
+            yield Tick(n)
+            await asyncio.sleep(pause)
+        if count < 0:
+            raise errors.Conflict("ticker.Ticks", "nothing to be counted")
+    except asyncio.CancelledError:
+        STOPPED.set()
+        raise
+
+
+async def total(items: AsyncIterator[Tick]) -> Tick:
+    """Sum up."""
+    return Tick(sum([item.n async for item in items]))
+
+
+async def times(factor: int, items: AsyncIterator[Tick]) -> AsyncIterator[Tick]:
+    """Multiply."""
+    async for item in items:
+        yield Tick(item.n * factor)
+
+
+# The runtime's place is known without the registry; the other is registered by its tests.
+RUNTIME = Hosted("runtime", [endpoint(read, "runtime")])
+TICKER = Hosted("ticker", [endpoint(one, "ticker") for one in (ticks, total, times)])
 
 
 class Platform:
@@ -151,6 +193,8 @@ class Platform:
     async def _serve(self) -> None:
         self.home.make()
         server = Server()
+        server.add(RUNTIME)
+        server.add(TICKER)
         hosted = [RegistryService(self.registry).hosted(), HELLOWORLD, THINGS]
         for one in hosted:
             server.add(one)
@@ -169,7 +213,12 @@ class Platform:
         return Service(
             name=hosted.name,
             endpoints=[
-                Endpoint(name=one.name, request=one.request, response=one.response)
+                Endpoint(
+                    name=one.name,
+                    request=one.request,
+                    response=one.response,
+                    metadata=dict(one.metadata),
+                )
                 for one in hosted.endpoints.values()
             ],
             nodes=[Node(id=f"{hosted.name}-1", metadata=metadata)],

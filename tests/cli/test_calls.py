@@ -25,7 +25,8 @@ def test_services_as_json(micro: Micro) -> None:
 def test_get_service_is_readable(micro: Micro) -> None:
     out = micro("get", "service", "helloworld").out
     assert out.startswith("service  helloworld\n\nversion  latest\n\nID")
-    assert "Endpoint: Helloworld.Call\n\nRequest: {\n    name string\n}\n" in out
+    shown = "Endpoint: Helloworld.Call\nMetadata: description=Say hello.\n\n"
+    assert shown + "Request: {\n    name string\n}\n" in out
     assert "Response: {\n    msg string\n}\n" in out
 
 

@@ -33,7 +33,8 @@ def test_environments_are_added_and_selected_as_in_the_reference(micro: Micro) -
 
 def test_environments_as_json(micro: Micro) -> None:
     (local,) = json.loads(micro("env", "--output=json").out)
-    assert local == {"name": "local", "address": "127.0.0.1:8081", "selected": True}
+    files = {"ca": "", "cert": "", "key": ""}
+    assert local == {"name": "local", "address": "127.0.0.1:8081", "selected": True, **files}
 
 
 def test_an_added_environment_can_be_deleted(micro: Micro) -> None:

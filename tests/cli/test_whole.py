@@ -135,10 +135,8 @@ def test_a_folder_without_an_entry_is_refused_before_it_is_uploaded(shell: Shell
     empty = shell.home / "empty"
     empty.mkdir()
     said = shell("run", "./empty", code=127)
-    assert (
-        said
-        == "micro: no entry: found nothing; add a main.py, or say what to start with --command\n"
-    )
+    assert said.startswith("micro: no entry: found nothing; add a main.py")
+    assert said.endswith("or say what to start with --command\n")
 
 
 def test_a_folder_larger_than_a_call_arrives_whole(shell: Shell, folder: Path) -> None:

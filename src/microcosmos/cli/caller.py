@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import msgspec
@@ -18,6 +18,7 @@ from microcosmos.rpc.interface import DEFAULT_TIMEOUT, Call, Unreachable, check_
 
 from .environments import Environment
 from .exits import UnknownEndpoint
+from .items import Sending
 
 
 class _Named(msgspec.Struct):
@@ -86,7 +87,7 @@ class Caller:
         call = self._call(service, endpoint, codec.encode(request or {}), {}, timeout)
         return self._send(call, _Places([str(self._home.core_lane)], replicas=False), retry=retry)
 
-    def describe(self, service: str) -> list[Service]:
+    def describe(self, service: str, timeout: float = DEFAULT_TIMEOUT) -> list[Service]:
         """Every version of a service, with its nodes and endpoints.
 
         Raises:
@@ -96,17 +97,18 @@ class Caller:
         for domain in dict.fromkeys((self._namespace, context.DEFAULT_NAMESPACE)):
             request = {"service": service, "options": {"domain": domain}}
             try:
-                answer = self.core("registry", "Registry.GetService", request)
+                answer = self.core("registry", "Registry.GetService", request, timeout=timeout)
             except errors.NotFound:
                 continue
             return _found.decode(answer).services
-        detail = f"service {service} not found; `micro services` lists them"
-        raise errors.NotFound(service, detail)
+        close = close_to(service, self.names(timeout))
+        hint = f"did you mean {close}?" if close else "`micro services` lists them"
+        raise errors.NotFound(service, f"service {service} not found; {hint}")
 
-    def names(self) -> list[str]:
+    def names(self, timeout: float = DEFAULT_TIMEOUT) -> list[str]:
         """The names of the registered services, sorted."""
         request = {"options": {"domain": self._namespace}}
-        answer = self.core("registry", "Registry.ListServices", request)
+        answer = self.core("registry", "Registry.ListServices", request, timeout=timeout)
         return sorted({service.name for service in _names.decode(answer).services})
 
     def call(
@@ -133,12 +135,50 @@ class Caller:
             exits.UnknownEndpoint: the service has no such endpoint.
             errors.Error: what came of it.
         """
+        places = self._serving(service, endpoint, known)
+        call = self._call(service, endpoint, body, metadata or {}, timeout)
+        return self._send(call, places)
+
+    def stream(
+        self,
+        service: str,
+        endpoint: str,
+        body: bytes,
+        *,
+        metadata: Mapping[str, str] | None = None,
+        timeout: float | None = None,
+        items: Iterable[bytes] = (),
+        known: Iterable[Service] | None = None,
+    ) -> Iterator[bytes]:
+        """Call any service with a JSON body, and give the messages of its stream as they come.
+
+        Args:
+            service: its name.
+            endpoint: ``Handler.Method``.
+            body: the request.
+            metadata: what travels beside it.
+            timeout: seconds for all of it; None is no limit.
+            items: messages for the service, read and sent in another thread. What it raises is
+                raised here when the stream has ended.
+            known: what `describe` said, if it was asked before.
+
+        Raises:
+            exits.UnknownEndpoint: the service has no such endpoint.
+            errors.Error: what came of it.
+        """
+        places = self._serving(service, endpoint, known)
+        call = self._call(service, endpoint, body, metadata or {}, timeout)
+        with self._opened(call, places) as opened:
+            sending = Sending(opened, items)
+            yield from opened
+        sending.check()
+
+    def _serving(self, service: str, endpoint: str, known: Iterable[Service] | None) -> _Places:
         versions = list(self.describe(service) if known is None else known)
         serving = [version for version in versions if version.endpoint(endpoint)]
         if not serving:
             raise unknown_endpoint(service, endpoint, endpoints(versions))
-        call = self._call(service, endpoint, body, metadata or {}, timeout)
-        return self._send(call, _places(serving))
+        return _places(serving)
 
     def _call(
         self,
@@ -146,12 +186,13 @@ class Caller:
         endpoint: str,
         body: bytes,
         metadata: Mapping[str, str],
-        timeout: float,
+        timeout: float | None,
     ) -> Call:
         sent = dict(context.sendable(name, value) for name, value in metadata.items())
         sent.setdefault(context.TRACE, self._trace)
         sent.setdefault(context.NAMESPACE, self._namespace)
-        call = Call(service, endpoint, body, sent, min(timeout, _LONGEST))
+        limit = None if timeout is None else min(timeout, _LONGEST)
+        call = Call(service, endpoint, body, sent, limit)
         check_size(call)
         return call
 
@@ -169,7 +210,7 @@ class Caller:
     def _route(self, call: Call, places: _Places) -> bytes:
         if not self._environment.local:
             self._sent = True
-            return _through_proxy(self._environment.address, call)
+            return _through_proxy(self._environment, call)
         running = self._running()
         self._sent = True
         for lane in random.sample(places.lanes, len(places.lanes)):
@@ -178,9 +219,42 @@ class Caller:
             except Unreachable:
                 continue
         if places.elsewhere and "proxy" in running.addresses:
-            return _through_proxy(running.addresses["proxy"], call)
+            return _through_proxy(self._own_proxy(), call)
         whose = f"no replica of {call.service} is alive" if places.replicas else "the core is away"
         raise errors.Unavailable(call.service, f"{whose}; try again later")
+
+    def _opened(self, call: Call, places: _Places) -> blocking.BlockingStream:
+        if not self._environment.local:
+            raise errors.Unavailable(call.service, "streams reach the server of this host only")
+        self._running()
+        self._sent = True
+        for lane in random.sample(places.lanes, len(places.lanes)):
+            try:
+                return blocking.BlockingStream(lane, call)
+            except Unreachable:
+                continue
+        raise errors.Unavailable(
+            call.service, f"no replica of {call.service} is alive on this host; try again later"
+        )
+
+    def _own_proxy(self) -> Environment:
+        """The proxy of this home, on a socket: there is no TLS, whatever its port has."""
+        return Environment(self._environment.name, f"unix:{self._home.proxy_socket}")
+
+    def proto(self, service: str) -> bytes:
+        """The protobuf file of a service, as its proxy describes it by reflection.
+
+        Raises:
+            errors.Error: what came of it; `NotFound` when there is no such service.
+        """
+        from microcosmos.proxy import client
+
+        environment = self._environment
+        if environment.local:
+            self._running()
+            environment = self._own_proxy()
+        trust = client.Trust(environment.ca, environment.cert, environment.key)
+        return client.describe(environment.address, service, trust=trust)
 
     def _running(self) -> ServerInfo:
         info = self._home.server_info()
@@ -197,6 +271,13 @@ def endpoints(versions: Iterable[Service]) -> dict[str, Endpoint]:
     return dict(sorted(found.items()))
 
 
+def close_to(word: str, known: Iterable[str]) -> str:
+    """The names that somebody may have meant by a word, with ``or`` in between."""
+    from difflib import get_close_matches
+
+    return " or ".join(get_close_matches(word, list(known)))
+
+
 def unknown_endpoint(service: str, endpoint: str, known: Iterable[str]) -> UnknownEndpoint:
     """The error of an endpoint that a service does not have."""
     names = ", ".join(known) or "none"
@@ -210,9 +291,18 @@ def _places(versions: Iterable[Service]) -> _Places:
     return _Places(lanes, elsewhere=len(lanes) < len(nodes))
 
 
-def _through_proxy(address: str, call: Call) -> bytes:
+def _through_proxy(environment: Environment, call: Call) -> bytes:
     # Imported here: gRPC takes longer to import than the rest of a command together.
     from microcosmos.proxy import client
 
+    trust = client.Trust(environment.ca, environment.cert, environment.key)
     timeout = call.timeout or DEFAULT_TIMEOUT
-    return client.call(address, call.service, call.endpoint, call.body, call.metadata, timeout)
+    return client.call(
+        environment.address,
+        call.service,
+        call.endpoint,
+        call.body,
+        call.metadata,
+        timeout,
+        trust,
+    )

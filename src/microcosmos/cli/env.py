@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import click
@@ -53,10 +54,27 @@ def set_(session: Session, name: str) -> None:
 @env.command(short_help="Add an environment")
 @click.argument("name")
 @click.argument("address", default=DEFAULT_ADDRESS)
+@click.option("--ca", metavar="FILE", default="", help="Who signs its certificate, in PEM.")
+@click.option("--cert", metavar="FILE", default="", help="Your certificate, if it asks for one.")
+@click.option("--key", metavar="FILE", default="", help="The key of your certificate.")
 @click.pass_obj
-def add(session: Session, name: str, address: str) -> None:
-    """Add an environment."""
-    session.environments.add(name, address)
+def add(session: Session, /, name: str, address: str, **files: str) -> None:
+    """Add an environment.
+
+    ADDRESS is host, for port 443 with TLS, or host:port without; https://host:port is with TLS.
+    """
+    paths = {what: _path(f"--{what}", path) for what, path in files.items() if path}
+    if ("cert" in paths) != ("key" in paths):
+        raise click.UsageError("--cert and --key go together: a certificate and its key")
+    session.environments.add(name, address, **paths)
+
+
+def _path(flag: str, text: str) -> str:
+    """A file's absolute path, as other folders will need it."""
+    path = Path(text).expanduser().absolute()
+    if not path.is_file():
+        raise click.UsageError(f"{flag}: there is no file {text}")
+    return str(path)
 
 
 @env.command("del", short_help="Delete an environment")

@@ -21,6 +21,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?")
 # In config.json, as Micro v3 wrote them.
 _SELECTED, _ALL, _ADDRESS = "env", "envs", "proxy_address"
+_FILES = ("ca", "cert", "key")
 
 
 class Environment(msgspec.Struct, frozen=True):
@@ -30,11 +31,17 @@ class Environment(msgspec.Struct, frozen=True):
         name: what ``--env`` and ``micro env set`` say.
         address: of its proxy; without a port it means 443 with TLS.
         selected: whether commands go there.
+        ca: PEM: who may have signed its certificate, if not the usual ones.
+        cert: PEM: the certificate that it is shown, if it asks for one.
+        key: PEM: the key of that.
     """
 
     name: str
     address: str
     selected: bool = False
+    ca: str = ""
+    cert: str = ""
+    key: str = ""
 
     @property
     def local(self) -> bool:
@@ -58,8 +65,8 @@ class Environments:
         """Every environment, ``local`` first, the others as they were added."""
         document = self._settings.read()
         selected = document.get(_SELECTED) or LOCAL
-        known = {LOCAL: self._local_address(), **_added(document)}
-        return [Environment(name, address, name == selected) for name, address in known.items()]
+        local = Environment(LOCAL, self._local_address(), selected == LOCAL)
+        return [local, *_added(document, selected)]
 
     def _local_address(self) -> str:
         info = self._home.server_info()
@@ -93,8 +100,13 @@ class Environments:
             raise _unknown(name, known)
         self._settings.set(_SELECTED, name)
 
-    def add(self, name: str, address: str) -> None:
+    def add(self, name: str, address: str, **files: str) -> None:
         """Add an environment, or give one another address.
+
+        Args:
+            name: what it is called from now on.
+            address: of its proxy.
+            files: ``ca``, ``cert`` and ``key``, see `Environment`; empty is none.
 
         Raises:
             click.UsageError: a bad name or address, or ``local``.
@@ -108,7 +120,8 @@ class Environments:
         def change(document: dict[str, Any]) -> None:
             if not isinstance(document.get(_ALL), dict):
                 document[_ALL] = {}
-            document[_ALL][name] = {"name": name, _ADDRESS: address}
+            kept = {what: path for what, path in files.items() if path}
+            document[_ALL][name] = {"name": name, _ADDRESS: address, **kept}
 
         self._settings.change(change)
 
@@ -153,15 +166,20 @@ def _is_ip(host: str) -> bool:
     return True
 
 
-def _added(document: dict[str, Any]) -> dict[str, str]:
-    """Name to address; what somebody wrote by hand and is no environment is left out."""
+def _added(document: dict[str, Any], selected: str) -> list[Environment]:
+    """The environments; what somebody wrote by hand and is none is left out."""
     kept = document.get(_ALL)
     entries = kept.items() if isinstance(kept, dict) else ()
-    return {
-        name: str(entry.get(_ADDRESS) or DEFAULT_ADDRESS)
+    return [
+        Environment(
+            name,
+            str(entry.get(_ADDRESS) or DEFAULT_ADDRESS),
+            name == selected,
+            *(str(entry.get(what) or "") for what in _FILES),
+        )
         for name, entry in entries
         if isinstance(entry, dict) and name != LOCAL
-    }
+    ]
 
 
 def _unknown(name: str, known: list[Environment]) -> click.UsageError:

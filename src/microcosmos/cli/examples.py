@@ -22,7 +22,7 @@ def of(service: str, caller: Caller, server: ServerInfo | None) -> dict[str, str
         caller: describes it.
         server: whose gateway answers for it; None for one whose gateway is not known.
     """
-    api = f"http://{server.addresses['api']}" if server else ""
+    api = server.api if server else ""
     found = {"url": f"{api}/{service.replace('.', '/')}"} if api else {}
     endpoint = _endpoint(service, caller)
     if endpoint is None:

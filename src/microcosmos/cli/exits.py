@@ -23,6 +23,9 @@ OTHER = 128
 INTERRUPTED = 130
 BROKEN_PIPE = 141
 
+# The id of the errors of `base.names`.
+_NAMES = "names"
+
 _BY_CODE = {
     401: NOT_AUTHORISED,
     403: NOT_AUTHORISED,
@@ -49,6 +52,9 @@ def code_of(exc: BaseException) -> int:
             return INTERRUPTED
         case UnknownEndpoint():
             return UNKNOWN_ENDPOINT
+        case errors.BadRequest() if exc.id == _NAMES:
+            # A word of the command line, whether it was refused here or by the server.
+            return USAGE
         case errors.Error():
             return _BY_CODE.get(exc.code, SERVICE)
         case _:

@@ -67,13 +67,15 @@ def _lengths(path: Path) -> list[int]:
 def request(shape: Value, args: Sequence[str]) -> dict[str, Any]:
     """The request that flags describe: ``--name=value``, ``--name value``, or ``--switch``.
 
+    Of a shape that is not told (a foreign service need not) every flag is a field: JSON, or a text.
+
     Raises:
         click.UsageError: an unknown flag (with names that are close), a missing value, or one
             that does not fit its field.
     """
     known = of(shape)
     found: dict[str, Any] = {}
-    for flag, text in _given(known, list(args)):
+    for flag, text in _given(known, list(args), free=shape == Value()):
         try:
             given = schema.from_pairs(_alone(flag), [(_VALUE, text)])
         except errors.BadRequest as exc:
@@ -104,13 +106,13 @@ def _merge(request: dict[str, Any], path: Path, value: Any) -> None:
         request[last] = value
 
 
-def _given(known: dict[str, Flag], args: list[str]) -> Iterator[tuple[Flag, str]]:
+def _given(known: dict[str, Flag], args: list[str], *, free: bool) -> Iterator[tuple[Flag, str]]:
     while args:
         word = args.pop(0)
         if not word.startswith("--") or word == "--":
             raise click.UsageError(f"unexpected {word[:40]!r}: values follow a flag, --name=value")
         name, equals, text = word[2:].partition("=")
-        flag = known.get(_key(name))
+        flag = Flag((name,), "any", True) if free and name else known.get(_key(name))
         if flag is None:
             raise _unknown(name, known)
         yield flag, text if equals else _next(flag, args)

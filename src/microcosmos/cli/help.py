@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import click
 
 from .render import columns
 
 _INDENT = "    "
-_TYPES = {"text": "string", "integer": "int64", "float": "float64", "boolean": "bool"}
+_TYPES = {
+    "text": "string",
+    "integer": "int64",
+    "integer range": "int64",
+    "float": "float64",
+    "boolean": "bool",
+}
 
 Row = tuple[str, str]
 """What is typed, and what it is for."""
@@ -81,6 +88,24 @@ def _type(option: click.Option) -> str:
         return "|".join(map(str, option.type.choices))
     kind = _TYPES.get(option.type.name, option.type.name)
     return f"[]{kind}" if option.multiple else kind
+
+
+@click.command("help", short_help="Show the page of a command")
+@click.argument("words", nargs=-1, metavar="[COMMAND]")
+@click.pass_context
+def help_(ctx: click.Context, words: tuple[str, ...]) -> Any:
+    """Show the page of a command.
+
+    COMMAND may be several words, and a service too: micro help user config, micro help helloworld.
+    """
+    top = ctx.find_root()
+    assert isinstance(top.command, click.Group)
+    if not words:
+        return top.command.get_help(top)
+    name, command, rest = top.command.resolve_command(top, [*words, "--help"])
+    assert command is not None
+    with command.make_context(name, rest, parent=top) as below:
+        return command.invoke(below)
 
 
 def option(page: Callable[[click.Context], str] = of_command) -> click.Option:

@@ -18,6 +18,15 @@ class Root(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted(COMMANDS)
 
+    def shell_complete(
+        self, ctx: click.Context, incomplete: str
+    ) -> list[click.shell_completion.CompletionItem[str]]:
+        # Click's own would import every command to list them; see `candidates`.
+        return click.Command.shell_complete(self, ctx, incomplete)
+
+    def get_help(self, ctx: click.Context) -> str:
+        return root_page(ctx)
+
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command:
         entry = COMMANDS.get(cmd_name)
         if entry is None:

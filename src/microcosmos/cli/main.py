@@ -22,7 +22,7 @@ def _underscored(name: str) -> str:
 
 
 def _show_version(ctx: click.Context, _: click.Parameter, asked: bool) -> None:
-    if asked:
+    if asked and not ctx.resilient_parsing:
         click.echo(f"micro version {microcosmos.__version__}")
         ctx.exit()
 
@@ -70,9 +70,23 @@ def main(args: Sequence[str] | None = None) -> int:
         # Names and answers may hold what a narrow terminal cannot show.
         with contextlib.suppress(AttributeError, OSError):
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
-    session = Session()
+    if args is None and "_MICRO_COMPLETE" in os.environ:
+        from .completion import answer
+
+        return answer(micro)
+    return run(sys.argv[1:] if args is None else args)
+
+
+def run(args: Sequence[str], session: Session | None = None) -> int:
+    """Run one command and return its exit code; nothing of it stays behind.
+
+    Args:
+        args: the words after ``micro``.
+        session: what the command is given; a new one unless said.
+    """
+    session = session or Session()
     try:
-        _run(list(sys.argv[1:] if args is None else args), session)
+        _run(list(args), session)
         sys.stdout.flush()
     except KeyboardInterrupt:
         return exits.INTERRUPTED

@@ -29,7 +29,7 @@ def lines(value: Any, output: str = "table") -> Iterator[str]:
         yield answer(value)
     elif isinstance(value, Iterator):
         for item in value:
-            yield plain(item) if output == "table" else codec.encode(item).decode()
+            yield plain(item) if output == "table" else _compact(item)
     elif value is not None and output == "json":
         yield codec.indent(codec.encode(value))
     elif value is not None:
@@ -56,8 +56,20 @@ def answer(data: bytes) -> str:
         return data.decode("utf-8", "replace")
 
 
+def _compact(item: Any) -> str:
+    """One line of JSON; a message of a stream is JSON already."""
+    if not isinstance(item, bytes):
+        return codec.encode(item).decode()
+    try:
+        return msgspec.json.format(item, indent=-1).decode()
+    except codec.DECODE_ERRORS:
+        return one_line(item.decode("utf-8", "replace"))
+
+
 def plain(item: Any) -> str:
-    """One line of a list or a stream."""
+    """An item of a list or a stream, for people."""
+    if isinstance(item, bytes):
+        return answer(item)
     if isinstance(item, str):
         return item
     return item.readable() if hasattr(item, "readable") else codec.encode(item).decode()

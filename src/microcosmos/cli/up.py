@@ -67,7 +67,7 @@ def _say(home: Home) -> None:
 {EXAMPLE} answers. From another shell, try
 
   {shown} {EXAMPLE} --name=John
-  curl 'http://{info.addresses["api"]}/{EXAMPLE}/call?name=John'
+  curl '{info.api}/{EXAMPLE}/call?name=John'
   {shown} services
 
 Ctrl-C stops the platform; what runs on it comes back with the next start.""",

@@ -1,0 +1,1 @@
+"""`micro doctor`: what is wrong, and what to do about it."""
