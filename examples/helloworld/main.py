@@ -1,5 +1,7 @@
 """Say hello: the smallest whole service."""
 
+from collections.abc import AsyncIterator
+
 import msgspec
 
 from microcosmos import Service
@@ -9,6 +11,10 @@ class Greeting(msgspec.Struct):
     msg: str
 
 
+class Count(msgspec.Struct):
+    count: int
+
+
 helloworld = Service("helloworld")
 
 
@@ -16,6 +22,13 @@ helloworld = Service("helloworld")
 async def call(name: str = "World") -> Greeting:
     """Say hello."""
     return Greeting(msg=f"Hello {name}")
+
+
+@helloworld.endpoint
+async def stream(count: int) -> AsyncIterator[Count]:
+    """Count up from 0."""
+    for number in range(count):
+        yield Count(count=number)
 
 
 if __name__ == "__main__":

@@ -34,6 +34,7 @@ from microcosmos.cli import flags
 from microcosmos.cli.dynamic import Dynamic
 from microcosmos.cli.main import micro
 from microcosmos.cli.session import Session
+from microcosmos.gateway.front.blocklist import ApiService
 from microcosmos.registry import Service as Registered
 from microcosmos.registry.memory import MemoryRegistry
 from microcosmos.registry.service import RegistryService
@@ -46,7 +47,7 @@ ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 
 WORDS = ["service", "rpc", "registry", "store", "runtime", "gateway", "proxy", "server", "cli"]
-WORDS += ["testing", "errors", "limits"]
+WORDS += ["openapi", "testing", "errors", "limits"]
 HEADINGS = ["Idea", "Five lines", "Options", "Backends", "Command line", "When it fails"]
 DECISION = ["Context", "Decision", "Consequences"]
 
@@ -107,6 +108,7 @@ def _services(page: Any) -> dict[str, Registered]:
     """The services that pages call: the examples, a page's own, and the core's."""
     hosted = [RegistryService(MemoryRegistry()).hosted()]
     hosted.append(RuntimeService(cast("Any", None)).hosted())
+    hosted.append(ApiService(cast("Any", None)).hosted())
     programs = [_loaded(path) for path in (ROOT / "examples").rglob("main.py")]
     programs += [_program(page, "python test"), _program(page, "python file=greeter/main.py")]
     for program in programs:
@@ -116,6 +118,8 @@ def _services(page: Any) -> dict[str, Registered]:
                 if service.name == "helloworld":
                     # What `micro new service greeter` writes, and `micro run --name` makes of it.
                     hosted += [service.hosted("greeter"), service.hosted("hello")]
+                    # The foreign examples take the same.
+                    hosted += [service.hosted("node"), service.hosted("plain")]
     return {one.name: record(one, "node", {}) for one in hosted}
 
 
@@ -295,7 +299,8 @@ def _prose(path: Path) -> str:
 
 # The limits.
 
-_UNITS = {"": 1, "ms": 0.001, "s": 1, "min": 60, "h": 3600, "B": 1, "KiB": 1024, "MiB": 1024**2}
+_TIMES = {"ms": 0.001, "s": 1, "min": 60, "h": 3600}
+_UNITS = {"": 1, **_TIMES, "B": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
 
 
 def _limits() -> list[tuple[str, str]]:

@@ -19,7 +19,7 @@ from microcosmos.testing import Bench
 
 DEADLINE = 10.0
 
-_SERVING = ("drain", "header_timeout", "write_timeout")
+_SERVING = ("drain", "header_timeout", "write_timeout", "tls", "http2")
 
 
 async def eventually(condition: Callable[[], object]) -> None:
@@ -57,6 +57,27 @@ class Line:
             headers = {name: value for name, _, value in pairs}
             body = await self._reader.readexactly(int(headers.get("content-length", 0)))
             return Answer(int(first.split()[1]), headers, body)
+
+    async def until(self, end: bytes) -> bytes:
+        """The parts of a chunked answer, its head left out, until they end so."""
+        body = b""
+        async with asyncio.timeout(DEADLINE):
+            while not body.endswith(end):
+                said = await self._reader.readline()
+                if b":" in said or said.startswith(b"HTTP/") or said == b"\r\n":
+                    continue
+                body += await self._reader.readexactly(int(said, 16))
+        return body
+
+    async def read(self, size: int) -> bytes:
+        """So many bytes."""
+        async with asyncio.timeout(DEADLINE):
+            return await self._reader.readexactly(size)
+
+    async def rest(self) -> bytes:
+        """Everything until the other side closes."""
+        async with asyncio.timeout(DEADLINE):
+            return await self._reader.read()
 
     async def closed(self) -> bool:
         """Whether the other side closes in time; what it still sends is thrown away."""
@@ -123,6 +144,24 @@ class Site:
         await line.send(data)
         return await line.answer()
 
+    @contextlib.contextmanager
+    def deaf(self, data: bytes) -> Iterator[socket.socket]:
+        """Send bytes on a connection that nobody reads of."""
+        with socket.socket() as connection:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            connection.connect(("127.0.0.1", self.port))
+            connection.sendall(data)
+            yield connection
+
+    async def settled(self, number: Callable[[], int]) -> int:
+        """What a number that grows fast has come to once it grows no more."""
+        before = -1
+        async with asyncio.timeout(DEADLINE):
+            while before < number():
+                before = number()
+                await asyncio.sleep(0.1)  # it grows by tens of megabytes meanwhile, or not at all
+        return before
+
     def close(self) -> None:
         for line in self._lines:
             line.leave()
@@ -133,6 +172,7 @@ async def open_site(bench: Bench, **settings: Any) -> AsyncIterator[Site]:
     """Let a gateway over a platform listen until the block ends."""
     serving = {name: settings.pop(name) for name in _SERVING if name in settings}
     platform = bench.platform
+    wrap = settings.pop("wrap", lambda gateway: gateway)
     gateway = Gateway(platform.client, platform.table, **settings)
     listening = socket.create_server(("127.0.0.1", 0))
     port = listening.getsockname()[1]
@@ -140,10 +180,11 @@ async def open_site(bench: Bench, **settings: Any) -> AsyncIterator[Site]:
     site = Site(bench, gateway, port, http)
     async with http:
         try:
-            async with serve(gateway, listening, **serving):
+            async with serve(wrap(gateway), listening, websockets=True, **serving):
                 yield site
         finally:
             site.close()
+            await gateway.end_streams(0)
 
 
 @pytest.fixture

@@ -207,10 +207,9 @@ async def test_the_gateway_is_ready_once_the_registry_has_been_read(site: Any) -
     assert (answer.status_code, answer.json()) == (200, {"status": "ready"})
 
 
-async def test_an_upgrade_is_not_made(site: Any) -> None:
+async def test_an_upgrade_to_what_is_no_websocket_is_not_made(site: Any) -> None:
     await site.bench.start(users())
     answer = await site.send(
-        b"GET /users/list HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
-        b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+        b"GET /users/list HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n"
     )
     assert (answer.status, answer.body) == (200, b'"missing"')

@@ -210,12 +210,28 @@ async def test_values_of_a_body_are_passed_on_to_the_letter(site: Any) -> None:
         assert plain.content == beside.content != b"{}"
 
 
-@pytest.mark.parametrize("sent", [b"", b"  \r\n ", b"\xef\xbb\xbf"])
-@pytest.mark.parametrize("kind", ["application/json", "multipart/form-data", "image/png"])
-async def test_an_empty_body_is_an_empty_request(site: Any, sent: bytes, kind: str) -> None:
+EMPTY = (b"", b"  \r\n ", b"\xef\xbb\xbf")
+
+
+@pytest.mark.parametrize(
+    ("kind", "sent"),
+    [
+        *((kind, sent) for kind in ("multipart/form-data", "image/png") for sent in EMPTY),
+        ("application/json", b""),
+        ("application/json", b"\xef\xbb\xbf"),
+    ],
+)
+async def test_an_empty_body_is_an_empty_request(site: Any, kind: str, sent: bytes) -> None:
     await site.bench.start(echo())
     answer = await site.http.post("/echo?limit=1", content=sent, headers={"content-type": kind})
     assert (answer.status_code, answer.json()) == (200, {"limit": 1})
+
+
+async def test_blanks_are_no_json(site: Any) -> None:
+    await site.bench.start(echo())
+    kind = {"content-type": "application/json"}
+    answer = await site.http.post("/echo", content=b" \n", headers=kind)
+    assert answer.status_code == 400
 
 
 async def test_a_get_has_no_body(site: Any) -> None:

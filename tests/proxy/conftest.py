@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
+import os
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import grpc
+import msgspec
 import pytest
 from google.protobuf import descriptor_pool, message_factory
 from google.protobuf.descriptor_pb2 import FileDescriptorProto
@@ -15,6 +21,7 @@ from grpc import aio
 from grpc_reflection.v1alpha import reflection_pb2
 
 from microcosmos import registry, rpc
+from microcosmos.proxy import client, text
 from microcosmos.proxy.server import serve_proxy
 from microcosmos.registry.memory import MemoryRegistry
 from microcosmos.rpc.handler import endpoint
@@ -32,9 +39,12 @@ def record(service: Hosted) -> registry.Service:
         name=service.name,
         version=service.version,
         endpoints=[
-            registry.Endpoint(name=e.name, request=e.request, response=e.response)
+            registry.Endpoint(
+                name=e.name, request=e.request, response=e.response, metadata=e.metadata
+            )
             for e in service.endpoints.values()
         ],
+        schemas={e.name: msgspec.Raw(e.schema) for e in service.endpoints.values()},
         nodes=[registry.Node(id=f"{service.name}-1")],
     )
 
@@ -61,6 +71,11 @@ class Proxied:
 
     async def call(self, path: str, request: bytes = b"{}", **options: Any) -> bytes:
         return await self.channel.unary_unary(path)(request, **options)
+
+    async def proto(self, service: str) -> str:
+        """What `micro proto` prints of a service."""
+        data = await asyncio.to_thread(client.describe, self.address, service)
+        return text.write(FileDescriptorProto.FromString(data))
 
     async def reflect(self, *, version: str = V1, **question: str) -> Any:
         request = reflection_pb2.ServerReflectionRequest(**question)
@@ -89,6 +104,17 @@ class Proxied:
         path = f"/{service}/{method}"
         return answer.FromString(await self.call(path, request.SerializeToString()))
 
+    async def script(self, program: str, folder: Path, *arguments: str) -> str:
+        """What a program prints that knows the address, the folder and nothing else of us."""
+        command = (sys.executable, "-c", program, self.address, *arguments)
+        environment = {**os.environ, "PYTHONPATH": str(folder)}
+        child = await asyncio.create_subprocess_exec(
+            *command, stdout=asyncio.subprocess.PIPE, env=environment
+        )
+        out, _ = await child.communicate()
+        assert child.returncode == 0
+        return out.decode()
+
     async def fails(self, path: str, request: bytes = b"{}", **options: Any) -> aio.AioRpcError:
         with pytest.raises(aio.AioRpcError) as caught:
             await self.call(path, request, **options)
@@ -96,15 +122,16 @@ class Proxied:
 
 
 @asynccontextmanager
-async def proxied(*services: Hosted) -> AsyncIterator[Proxied]:
+async def proxied(*services: Hosted, **options: Any) -> AsyncIterator[Proxied]:
     table, network, server = registry.Table(), rpc.MemoryNetwork(), rpc.Server()
-    client = rpc.Client([network], table)
-    options = (("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1))
+    carrier, known = rpc.Client([network], table), MemoryRegistry()
+    options = {"schemas": known.describe, **options}
+    limits = (("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1))
     async with (
-        serve_proxy("127.0.0.1:0", client, table) as address,
-        aio.insecure_channel(address, options=options) as channel,
+        serve_proxy("127.0.0.1:0", carrier, table, **options) as address,
+        aio.insecure_channel(address, options=limits) as channel,
     ):
-        proxy = Proxied(address, channel, MemoryRegistry(), table, server, network)
+        proxy = Proxied(address, channel, known, table, server, network)
         await proxy.host(services)
         yield proxy
 
@@ -119,6 +146,22 @@ def proxy() -> Callable[..., Any]:
 def service() -> Callable[..., Hosted]:
     """Makes a service of a name and functions."""
     return hosted
+
+
+@pytest.fixture
+def compiled(tmp_path: Path) -> Callable[..., Path]:
+    """Compiles .proto files, name to text, as their users do; gives the folder of the stubs."""
+
+    def compile_all(files: dict[str, str]) -> Path:
+        for name, content in files.items():
+            (tmp_path / name).write_text(content)
+        command = [sys.executable, "-m", "grpc_tools.protoc", f"-I{tmp_path}"]
+        command += [f"--python_out={tmp_path}", f"--grpc_python_out={tmp_path}", *files]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stderr) == (0, "")
+        return tmp_path
+
+    return compile_all
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 
 import grpc
@@ -10,7 +11,7 @@ import pytest
 from microcosmos import rpc
 from microcosmos.base import errors
 from microcosmos.base.schema import Value
-from microcosmos.proxy import status
+from microcosmos.proxy import calls, status
 from microcosmos.proxy.server import serve_proxy
 from microcosmos.registry import Table
 from microcosmos.rpc.server import Endpoint, Hosted
@@ -196,3 +197,49 @@ async def test_a_port_in_use_is_a_conflict(proxy):
         with pytest.raises(errors.Conflict, match=f"cannot listen on {door.address}"):
             async with serve_proxy(door.address, rpc.Client([]), Table()):
                 pass
+
+
+async def test_every_answer_names_the_trace_of_its_logs(proxy, service) -> None:
+    async def ok(code: int = 0) -> None:
+        if code:
+            raise errors.of_code(code, "shop")
+
+    async with proxy(service("shop", ok)) as door:
+        call = door.channel.unary_unary("/shop.Shop/Ok")(b"{}")
+        await call
+        assert len(dict(await call.trailing_metadata())[calls.TRACE]) == 32
+        given = (("micro-trace", "c" * 32),)
+        error = await door.fails("/shop.Shop/Ok", b'{"code":409}', metadata=given)
+        assert dict(error.trailing_metadata())[calls.TRACE] == "c" * 32
+
+
+async def test_packed_messages_are_taken_and_never_more_than_the_limit(
+    proxy, service, code
+) -> None:
+    async def size(text: str) -> int:
+        return len(text)
+
+    async with proxy(service("shop", size)) as door:
+        packed = {"compression": grpc.Compression.Gzip}
+        text = b'{"text":"' + b"x" * 100_000 + b'"}'
+        assert await door.call("/shop.Shop/Size", text, **packed) == b"100000"
+        error = await door.fails("/shop.Shop/Size", bytes(64 * 2**20), **packed)
+        assert error.code() is code.RESOURCE_EXHAUSTED
+
+
+async def test_a_compression_that_nobody_knows_is_refused(proxy, service) -> None:
+    async def ok() -> None:
+        return None
+
+    async with proxy(service("shop", ok)) as door:
+        command = ["curl", "-s", "-i", "--http2-prior-knowledge", "--data-binary", "@-"]
+        command.append(f"http://{door.address}/shop.Shop/Ok")
+        for header in ("content-type: application/grpc", "te: trailers", "grpc-encoding: br"):
+            command += ["-H", header]
+        child = await asyncio.create_subprocess_exec(
+            *command, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
+        )
+        said, _ = await child.communicate(b"\x01\0\0\0\x01x")
+        assert b"grpc-status: 13" in said
+        assert b"grpc-encoding" in said
+        assert await door.call("/shop.Shop/Ok") == b"{}"

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+import itertools
+
+import msgspec
 import pytest
 from google.protobuf import message_factory
 
 from microcosmos.proxy import wire
-from microcosmos.proxy.descriptors import describe, fresh_pool
+from microcosmos.proxy.debug import Stats
+from microcosmos.proxy.files import describe, fresh_pool
 from microcosmos.proxy.notation import read
 from microcosmos.registry.service import RegistryService
+from microcosmos.rpc import Hosted
+from microcosmos.rpc.handler import endpoint
 
 
 def field(number: int, data: bytes) -> bytes:
@@ -89,11 +96,63 @@ async def test_reflection_shows_micros_messages_for_the_endpoints_that_are_there
     assert (ttl.number, ttl.type) == (1, ttl.TYPE_INT64)
 
 
-async def test_streams_of_micro_are_not_built_yet_by_protobuf(proxy):
+async def test_a_watch_tells_of_the_changes_from_now_on(proxy, messages) -> None:
     async with proxy() as door:
         await door.host([RegistryService(door.registry).hosted()])
-        error = await door.fails("/registry.Registry/Watch", b"")
-        assert error.code().name == "UNIMPLEMENTED"
+        of = messages("registry")
+        call = door.channel.unary_stream("/registry.Registry/Watch")(field(1, b"foreign"))
+        reading = asyncio.ensure_future(call.read())
+        for version in itertools.count():
+            # Until the watch has begun, changes pass it by.
+            foreign = of("Service")(name="foreign", version=str(version), nodes=[{"id": "1"}])
+            await door.call("/registry.Registry/Register", foreign.SerializeToString())
+            done, _ = await asyncio.wait((reading,), timeout=0.02)
+            if done:
+                break
+        result = of("Result").FromString(reading.result())
+        assert (result.action, result.service.name) == ("create", "foreign")
+        await door.call("/registry.Registry/Deregister", foreign.SerializeToString())
+        while result.action != "delete":
+            result = of("Result").FromString(await call.read())
+        call.cancel()
+
+
+async def test_every_service_answers_for_its_health(proxy, service, messages, code) -> None:
+    async with proxy(service("helloworld", call)) as door:
+        data = await door.call("/helloworld.Debug/Health", b"")
+        assert messages("debug")("HealthResponse").FromString(data).status == "ok"
+        assert await door.call("/helloworld.Debug/Health", b"{}") == b'{"status":"ok"}'
+        for path, status in {
+            "/helloworld.Debug/Log": code.UNIMPLEMENTED,
+            "/helloworld.Debug/Stats": code.UNIMPLEMENTED,  # there is no engine to ask by here
+            "/helloworld.Debug/Nope": code.UNIMPLEMENTED,
+            "/nobody.Debug/Health": code.NOT_FOUND,
+        }.items():
+            assert (await door.fails(path, b"")).code() is status
+
+
+async def test_a_handler_that_is_called_debug_answers_for_itself(proxy) -> None:
+    async def health() -> dict[str, int]:
+        return {"own": 1}
+
+    async with proxy() as door:
+        await door.host([Hosted("shop", [endpoint(health, "shop", name="Debug.Health")])])
+        assert await door.call("/shop.Debug/Health", b"{}") == b'{"own":1}'
+
+
+async def test_counters_of_all_replicas_are_summed(proxy, service, messages) -> None:
+    async def counted(name: str) -> list[Stats]:
+        endpoints = [{"num_requests": 2, "num_errors": 1}, {"num_requests": 3}]
+        started = ("2026-01-02T00:00:00.5Z", "2026-01-01T00:00:00Z")
+        return msgspec.convert(
+            [{"started": at, "endpoints": endpoints} for at in started], list[Stats]
+        )
+
+    async with proxy(service("helloworld", call), stats=counted) as door:
+        data = await door.call("/helloworld.Debug/Stats", b"")
+    stats = messages("debug")("StatsResponse").FromString(data)
+    assert (stats.requests, stats.errors, stats.started) == (10, 2, 1767225600)
+    assert stats.timestamp - stats.started == stats.uptime
 
 
 @pytest.mark.parametrize("package", wire.PACKAGES)

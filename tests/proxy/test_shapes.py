@@ -9,7 +9,8 @@ import pytest
 
 from microcosmos import rpc
 from microcosmos.base.schema import Value, tree
-from microcosmos.proxy.descriptors import Descriptors, describe
+from microcosmos.proxy.descriptors import Descriptors
+from microcosmos.proxy.files import describe
 from microcosmos.proxy.shapes import identifier, package
 from microcosmos.registry import Endpoint, Node, Service, Table
 from microcosmos.rpc import Hosted
@@ -64,7 +65,9 @@ def test_two_structs_of_one_name_are_two_messages():
         Endpoint(name="S.One", request=one, response=one), Endpoint(name="S.Two", request=two)
     )
     assert fields(messages["Item"]) == [("a", 1)]
-    assert fields(messages["Item2"]) == [("b", 1)]
+    # They share their numbers, so that it does not matter which of them is called Item.
+    assert fields(messages["Item2"]) == [("b", 2)]
+    assert [(one.start, one.end) for one in messages["Item2"].reserved_range] == [(1, 2)]
 
 
 def test_a_struct_may_be_called_like_the_handler():
@@ -127,16 +130,16 @@ def known(*nodes: str, endpoint: str = "S.Call") -> Service:
     return Service(name="s", endpoints=endpoints, nodes=[Node(id=node) for node in nodes])
 
 
-def test_a_file_stays_while_the_endpoints_do():
+async def test_a_file_stays_while_the_endpoints_do():
     table = Table()
     descriptors = Descriptors(table)
     table.replace([known("1")])
-    file = descriptors.file("s")
+    file = await descriptors.file("s")
     table.replace([known("1", "2")])
-    assert descriptors.file("s") is file
+    assert await descriptors.file("s") is file
     table.replace([known("1", endpoint="S.Other")])
-    assert descriptors.file("s") is not file
-    assert descriptors.file("s").method("S.Call") is None
+    assert await descriptors.file("s") is not file
+    assert (await descriptors.file("s")).method("S.Call") is None
 
 
 def test_of_two_services_with_one_package_the_true_name_wins():

@@ -264,6 +264,20 @@ async def test_a_service_of_ours_keeps_its_own_word(tmp_path: Path) -> None:
         await here.discovery.look("ours")
         assert (await here.find("ours")).nodes == [node]
         # A core that has just started takes the announcement.
-        await here.registry.deregister(Service(name="ours", nodes=[node]))
-        (found,) = (await here.find("ours")).nodes
-        assert found.id == node.id
+        fresh, nc = MemoryRegistry(), await nats.connect(here.url)
+        await Discovery(nc, fresh).look("ours")
+        (found,) = await fresh.get_service("ours")
+        assert found.nodes[0].id == node.id
+        await nc.close()
+
+
+async def test_a_service_of_ours_that_leaves_is_not_found_again(tmp_path: Path) -> None:
+    """It announces itself until its last call has ended, after it has said that it leaves."""
+    async with world(tmp_path) as here:
+        ours = {"micro.service": "mine", "micro.version": "latest"}
+        async with foreign(here.url, "mine", **ours) as (_, plain):
+            found = await here.find("mine")
+            assert found.nodes[0].id == f"mine-{plain.id}"
+            await here.registry.deregister(found)
+            await asyncio.gather(*(here.discovery.look(str(word)) for word in ("", "mine")))
+            assert await here.registry.list_services() == []

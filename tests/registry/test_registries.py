@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import secrets
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from typing import Any
 
 import pytest
@@ -107,14 +109,6 @@ async def test_a_registry_that_closes_lets_go_of_everyone_who_waits() -> None:
             await one
     with pytest.raises(errors.Unavailable):
         await registry.changes(0, timeout=None)
-
-
-async def test_a_watch_is_answered_before_its_caller_gives_up() -> None:
-    client = _client(MemoryRegistry())
-    first = json.loads(await _ask(client, "Watch"))
-    body = json.dumps({"after": first["sequence"], "epoch": first["epoch"]}).encode()
-    changes = json.loads(await client.call("registry", "Registry.Watch", body, timeout=0.2))
-    assert (changes["snapshot"], changes["results"]) == (False, [])
 
 
 async def test_many_services_are_listed_fast() -> None:
@@ -241,6 +235,7 @@ def test_the_service_is_described_as_the_reference_describes_it() -> None:
     assert sorted(hosted.endpoints) == [
         "Registry.Deregister",
         "Registry.Describe",
+        "Registry.Follow",
         "Registry.GetService",
         "Registry.ListServices",
         "Registry.Register",
@@ -278,47 +273,80 @@ async def test_bad_input_names_the_field(method: str, request_: dict[str, Any], 
     assert told in caught.value.detail
 
 
-async def test_a_first_watch_is_answered_with_everything() -> None:
+async def test_who_follows_is_told_everything_first() -> None:
     registry = MemoryRegistry()
     await registry.register(service("a"))
     await registry.register(service("b", options=Options(domain="x")))
     client = RegistryClient(_client(registry))
-    changes = await client.changes("", None)
+    async with aclosing(client.follow()) as news:
+        changes = await anext(news)
     assert (changes.snapshot, changes.epoch, changes.sequence) == (True, registry.epoch, 2)
     assert [result.service.name for result in changes.results] == ["a"]
-    assert (await client.changes("nobody", None)).results == []
+    async with aclosing(client.follow("nobody")) as news:
+        assert (await anext(news)).results == []
 
 
-async def test_a_watch_after_a_restart_or_after_too_long_is_answered_with_everything() -> None:
+async def test_who_follows_again_is_told_what_came_since() -> None:
     registry = MemoryRegistry()
     client = RegistryClient(_client(registry))
-    first = await client.changes("", None)
+    async with aclosing(client.follow()) as news:
+        first = await anext(news)
+    await registry.register(service("a"))
+    async with aclosing(client.follow("", first)) as news:
+        since = await anext(news)
+        assert (since.snapshot, [one.action for one in since.results]) == (False, ["create"])
+
+
+async def test_who_follows_after_a_restart_or_after_too_long_is_told_everything() -> None:
+    registry = MemoryRegistry()
+    client = RegistryClient(_client(registry))
+    async with aclosing(client.follow()) as news:
+        first = await anext(news)
     for number in range(2100):
         await registry.register(service("a", node(str(number))))
         await registry.deregister(service("a", node(str(number))))
     await registry.register(service("last"))
-    again = await client.changes("", first)
+    async with aclosing(client.follow("", first)) as news:
+        again = await anext(news)
     assert again.snapshot
     assert [result.service.name for result in again.results] == ["last"]
 
     other = MemoryRegistry()
     await other.register(service("new"))
-    restarted = await RegistryClient(_client(other)).changes("", again)
+    async with aclosing(RegistryClient(_client(other)).follow("", again)) as news:
+        restarted = await anext(news)
     assert (restarted.snapshot, restarted.epoch) == (True, other.epoch)
 
 
-async def test_a_watch_waits_for_a_change() -> None:
+async def test_who_follows_waits_for_a_change_of_what_it_follows() -> None:
     registry = MemoryRegistry()
     client = RegistryClient(_client(registry))
-    first = await client.changes("", None)
-    waiting = asyncio.create_task(client.changes("", first))
-    for _ in range(50):
-        await asyncio.sleep(0)
-    assert not waiting.done()
-    await registry.register(service("a"))
-    changes = await waiting
-    assert (changes.snapshot, changes.sequence) == (False, 1)
+    async with aclosing(client.follow("b")) as news:
+        await anext(news)
+        waiting = asyncio.create_task(anext(news))
+        await registry.register(service("a"))
+        for _ in range(50):
+            await asyncio.sleep(0)
+        assert not waiting.done()
+        await registry.register(service("b"))
+        changes = await waiting
+    assert (changes.snapshot, changes.sequence) == (False, 2)
     assert [result.action for result in changes.results] == ["create"]
+
+
+async def test_a_watch_shows_changes_as_the_reference_does() -> None:
+    registry = MemoryRegistry()
+    client = _client(registry)
+    async with client.stream("registry", "Registry.Watch", b'{"service":"a"}') as stream:
+        waiting = asyncio.create_task(anext(stream))
+        while not waiting.done():
+            # Until the watch has begun, changes pass it by.
+            await registry.register(service("a", node(secrets.token_hex(4))))
+            await asyncio.sleep(0)
+        result = json.loads(await waiting)
+    assert result["action"] in ("create", "update")
+    assert result["service"]["options"] == {"ttl": "0", "domain": ""}
+    assert isinstance(result["timestamp"], str)
 
 
 def test_a_service_finds_its_endpoints_by_name() -> None:

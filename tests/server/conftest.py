@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -89,7 +90,9 @@ class Running:
         self.journal = folder / "journal"
         self._started: list[subprocess.Popen[str]] = []
 
-    def start(self, **env: str) -> subprocess.Popen[str]:
+    def start(
+        self, preexec_fn: Callable[[], object] | None = None, **env: str
+    ) -> subprocess.Popen[str]:
         settings = {
             "MICRO_HOME": str(self.home.path),
             "MICRO_API_ADDRESS": "127.0.0.1:0",
@@ -103,13 +106,14 @@ class Running:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+            preexec_fn=preexec_fn,
         )
         self._started.append(process)
         return process
 
-    def ready(self, **env: str) -> subprocess.Popen[str]:
+    def ready(self, **given: Any) -> subprocess.Popen[str]:
         """Start one, and wait until it says so."""
-        process = self.start(**env)
+        process = self.start(**given)
         assert process.stdout is not None
         first = process.stdout.readline()
         assert "ready in" in first, first + process.communicate(timeout=DEADLINE)[0]

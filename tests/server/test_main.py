@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import pty
 import signal
 import socket
 import subprocess
+import sys
+import termios
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -55,7 +60,7 @@ def test_it_says_one_line_per_address(server: Any) -> None:
     ]
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_drains_from_the_door_to_the_engine(
     server: Any, kit: Any, number: signal.Signals
 ) -> None:
@@ -69,6 +74,121 @@ def test_a_signal_drains_from_the_door_to_the_engine(
     assert stops == ["gateway-stopped", "core-stopped", "replica-stopped"]
     assert not any(map(kit.alive, [*pids, server.pid_of("replica"), server.pid_of("grandchild")]))
     assert not (server.home.server / "server.json").exists()
+
+
+def test_the_end_of_its_terminal_ends_it(server: Any, kit: Any) -> None:
+    primary, secondary = pty.openpty()
+    # A session with a terminal of its own, whose end the kernel tells by SIGHUP.
+    process = server.start(
+        preexec_fn=lambda: (os.setsid(), fcntl.ioctl(secondary, termios.TIOCSCTTY, 0))
+    )
+    kit.until(lambda: server.home.server_info() is not None)
+    os.close(secondary)
+    os.close(primary)
+    code, _ = server.ended(process)
+    assert code == 0
+    assert "gateway-stopped" in server.lines()
+
+
+def test_without_a_terminal_its_end_means_nothing(server: Any, kit: Any) -> None:
+    process = server.ready(preexec_fn=os.setsid)
+    process.send_signal(signal.SIGHUP)
+    assert ask(server.info().addresses["api"]) == server.info().pids["gateway-1"]
+    process.send_signal(signal.SIGTERM)
+    code, _ = server.ended(process)
+    assert code == 0
+
+
+def restart(server: Any, *words: str) -> tuple[int, str]:
+    """`micro restart`: its status, and what it says."""
+    done = subprocess.run(
+        [sys.executable, "-m", "microcosmos.cli", f"--home={server.home.path}", "restart", *words],
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_gateways_are_replaced(server: Any) -> None:
+    server.ready(MICRO_GATEWAYS="2")
+    before = server.info().pids
+    assert restart(server)[0] == 0
+    after = server.info().pids
+    for name, pid in before.items():
+        assert (after[name] == pid) == (not name.startswith("gateway")), name
+    code, said = restart(server, "gateway-2")
+    assert code == 0
+    last = server.info().pids
+    assert said == f"gateway-2  PID {last['gateway-2']}\n"
+    assert last["gateway-1"] == after["gateway-1"]
+    assert last["gateway-2"] != after["gateway-2"]
+    assert ask(server.info().addresses["api"]) in (last["gateway-1"], last["gateway-2"])
+
+
+def test_a_gateway_that_cannot_be_replaced_stays(server: Any) -> None:
+    server.ready()
+    before = server.info().pids
+    broken = Path(f"{server.journal}.broken")
+    broken.touch()
+    code, said = restart(server)
+    assert code != 0
+    assert "gateway-1 could not start: (PID " in said
+    assert "it said last: the gateway has lost its way" in said
+    assert said.count("\n") == 1
+    assert server.info().pids == before
+    assert ask(server.info().addresses["api"]) == before["gateway-1"]
+    broken.unlink()
+    assert restart(server)[0] == 0
+
+
+def test_what_cannot_be_restarted_is_told(server: Any) -> None:
+    assert restart(server) == (4, "micro: no server is running for this MICRO_HOME\n")
+    server.ready()
+    code, said = restart(server, "core")
+    assert code != 0
+    assert said.startswith("micro: core cannot be restarted, only: gateway, gateway-1")
+
+
+def test_a_certificate_that_cannot_be_used_is_told_in_one_line(server: Any, mint: Any) -> None:
+    certificate, key = mint.make()
+    for given, said in (
+        ({"CERT": str(certificate)}, "--api_tls_cert_file is of no use without --api_tls_key_file"),
+        ({"KEY": str(key)}, "--api_tls_key_file is of no use without --api_tls_cert_file"),
+        ({"CLIENT_CA": str(key)}, "--api_tls_client_ca_file is of no use without --api_tls_cert_f"),
+        ({"CERT": "/no/file", "KEY": str(key)}, "--api_tls_cert_file: /no/file cannot be read: No"),
+    ):
+        named = {f"MICRO_API_TLS_{name}_FILE": path for name, path in given.items()}
+        code, line = server.ended(server.start(**named))
+        assert code == 1
+        assert line.startswith(said)
+        assert line.count("\n") == 1
+
+
+def test_an_access_log_that_cannot_be_written_is_told_in_one_line(server: Any) -> None:
+    where = {"MICRO_API_ACCESS_LOG": "json", "MICRO_API_ACCESS_LOG_FILE": "/no/folder/log"}
+    code, line = server.ended(server.start(**where))
+    assert code == 1
+    assert line == (
+        "--api_access_log_file: /no/folder/log cannot be written to: No such file or directory\n"
+    )
+
+
+def test_with_a_certificate_it_says_https(server: Any, mint: Any) -> None:
+    certificate, key = mint.make()
+    named = {
+        "MICRO_API_TLS_CERT_FILE": str(certificate),
+        "MICRO_API_TLS_KEY_FILE": str(key),
+    }
+    process = server.ready(**named)
+    info = server.info()
+    assert info.api == f"https://{info.addresses['api']}"
+    copies = server.home.server / "tls"
+    assert {path.stat().st_mode & 0o777 for path in copies.rglob("*.pem")} == {0o600}
+    process.send_signal(signal.SIGTERM)
+    _, said = server.ended(process)
+    assert said.splitlines()[0] == f"api   {info.api}"
+    assert not copies.exists()
 
 
 def test_a_second_signal_ends_it_at_once(server: Any, kit: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 import os
@@ -105,3 +106,109 @@ async def test_no_descriptor_is_left_over(kit: Any) -> None:
             with contextlib.suppress(errors.Unavailable):
                 await tree.ready()
     assert count() == before
+
+
+LEAVER = """
+import os, signal, sys
+def leave(*_):
+    print("left", flush=True)
+    sys.exit(0)
+signal.signal(signal.SIGUSR1, leave)
+os.write(int(os.environ['MICRO_READY_FD']), b'1')
+while True: signal.pause()
+"""
+
+
+async def test_a_child_is_replaced_by_one_that_is_ready(kit: Any) -> None:
+    changes: list[dict[str, int]] = []
+    first = Child(kit.spec("one", LEAVER), leave=signal.SIGUSR1)
+    async with Processes() as processes:
+        tree = Tree(processes, [first], Drain(), changed=lambda: changes.append(tree.pids()))
+        async with tree:
+            await tree.ready()
+            before = tree.pids()["one"]
+            second = msgspec.structs.replace(kit.spec("one", LEAVER), env={"NEW": "1"})
+            leaving = await tree.replace(Child(second, leave=signal.SIGUSR1))
+            after = tree.pids()["one"]
+            assert after != before
+            await leaving
+            assert not kit.alive(before)
+            assert kit.alive(after)
+            assert kit.log("one") == "left\n"
+            # The new one is tended like the old one was, and by what is known of it now.
+            os.kill(after, signal.SIGKILL)
+            await kit.eventually(lambda: tree.pids().get("one", after) != after)
+            environ = Path(f"/proc/{tree.pids()['one']}/environ")
+            await kit.eventually(lambda: b"NEW=1" in environ.read_bytes())
+        assert not kit.alive(after)
+    assert changes[1] == {"one": after}
+
+
+@pytest.mark.parametrize(
+    ("code", "why"),
+    [
+        ("raise SystemExit(7)", "ended with status 7"),
+        (SILENT, r"it was not ready within 0\.2 s"),
+    ],
+)
+async def test_a_successor_that_is_not_ready_changes_nothing(kit: Any, code: str, why: str) -> None:
+    async with Processes() as processes:
+        async with Tree(processes, [Child(kit.spec("one", READY))], Drain()) as tree:
+            await tree.ready()
+            before = tree.pids()
+            with pytest.raises(errors.Unavailable, match=f"one could not start: .*{why}"):
+                await tree.replace(Child(kit.spec("one", code)), limit=0.2)
+            assert tree.pids() == before
+            assert kit.alive(before["one"])
+        assert len(processes._living) == 0
+
+
+async def test_a_child_that_dies_while_its_successor_starts_is_not_started_too(
+    kit: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    slow = "import os; os.read(os.open('go', os.O_RDONLY), 1);" + READY
+    os.mkfifo(kit.folder / "go")
+    children = [Child(kit.spec("one", READY))]
+    async with Processes() as processes, Tree(processes, children, Drain()) as tree:
+        await tree.ready()
+        before = tree.pids()["one"]
+        replacing = asyncio.create_task(tree.replace(Child(kit.spec("one", slow))))
+        await kit.eventually(lambda: len(processes._living) == 2)
+        os.kill(before, signal.SIGKILL)
+        await kit.eventually(lambda: not kit.alive(before))
+        with (kit.folder / "go").open("wb") as go:
+            go.write(b"1")
+        await (await replacing)
+        assert len(processes._living) == 1
+        assert kit.alive(tree.pids()["one"])
+    assert not caplog.records
+
+
+async def test_a_child_is_replaced_once_at_a_time(kit: Any) -> None:
+    children = [Child(kit.spec("one", READY))]
+    async with Processes() as processes, Tree(processes, children, Drain()) as tree:
+        await tree.ready()
+        replacing = asyncio.create_task(tree.replace(Child(kit.spec("one", READY))))
+        await kit.eventually(lambda: len(processes._living) == 2)
+        with pytest.raises(errors.Conflict, match="one is being replaced already"):
+            await tree.replace(Child(kit.spec("one", READY)))
+        await (await replacing)
+
+
+async def test_a_tree_that_is_left_takes_the_coming_and_the_leaving_with_it(kit: Any) -> None:
+    stays = READY.replace("signal.pause()", "signal.signal(10, lambda *_: None)") + (
+        "\nwhile True: signal.pause()"
+    )
+    async with Processes() as processes:
+        async with Tree(
+            processes, [Child(kit.spec("one", stays), leave=signal.SIGUSR1)], Drain()
+        ) as tree:
+            await tree.ready()
+            leaving = await tree.replace(Child(kit.spec("one", READY), leave=signal.SIGUSR1))
+            coming = asyncio.create_task(tree.replace(Child(kit.spec("one", SILENT))))
+            await kit.eventually(lambda: len(processes._living) == 3)
+            pids = list(processes._living)
+        assert leaving.done()
+        with pytest.raises(errors.Unavailable):
+            await coming
+    assert not any(map(kit.alive, pids))

@@ -1,11 +1,13 @@
 """Orders: asks the catalog for the price, takes from the stock, remembers the order."""
 
 import itertools
-from typing import Protocol
+from typing import Annotated, Protocol
 
 import msgspec
 
 from microcosmos import Service, errors
+
+Quantity = Annotated[int, msgspec.Meta(ge=1)]
 
 
 class Product(msgspec.Struct):
@@ -46,7 +48,7 @@ NUMBERS = itertools.count(1)
 
 
 @orders.endpoint(retry=False)
-async def place(product: str, quantity: int = 1) -> Order:
+async def place(product: str, quantity: Quantity = 1) -> Order:
     """Order a product."""
     found = await catalog.read(id=product)
     await stock.take(product=product, quantity=quantity)

@@ -1,8 +1,12 @@
 """How much of each product is left."""
 
+from typing import Annotated
+
 import msgspec
 
 from microcosmos import Service, errors
+
+Quantity = Annotated[int, msgspec.Meta(ge=1)]
 
 
 class Left(msgspec.Struct):
@@ -23,10 +27,8 @@ async def read(product: str) -> Left:
 
 
 @stock.endpoint(retry=False)
-async def take(product: str, quantity: int = 1) -> Left:
+async def take(product: str, quantity: Quantity = 1) -> Left:
     """Take some of a product off the shelf; all or nothing."""
-    if quantity < 1:
-        raise errors.BadRequest("stock.Take", f"a quantity of {quantity} cannot be taken")
     left = SHELVES.get(product, 0)
     if left < quantity:
         raise errors.Conflict("stock.Take", f"only {left} of {product!r} left, not {quantity}")

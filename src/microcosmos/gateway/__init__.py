@@ -1,11 +1,19 @@
 """HTTP in, rpc out: the public entrypoint on port 8080.
 
-app.py       one request: path to endpoint, call, answer
-routes.py    paths to endpoints, remembered
-receive.py   the bytes of a body, within limits of size and time
-body.py      query strings, JSON, forms and uploads to one JSON request
-patience.py  calls whose client has gone are cancelled
-answer.py    answers, errors, CORS, compression
-worker.py    the app on Granian, on a socket that somebody else bound
-door.py      the small gateway of a service that runs alone
+app.py         one request: path to endpoint, call, answer
+routes.py      paths to endpoints, remembered
+receive.py     the bytes of a body, within limits of size and time
+body.py        query strings, JSON, forms and uploads to one JSON request
+patience.py    calls whose client has gone are cancelled
+answer.py      answers, errors, CORS, compression
+exchange.py    an exchange of Granian's, for who wants to see its answer
+access.py      the access log: a line for each request
+lines.py       lines of several processes in one file
+request_id.py  what a client calls its request is said again
+entrance.py    what a request passes before the policies
+edge.py        TLS and access log, as the supervisor tells a gateway
+http2.py       requests of HTTP/2, told as those of HTTP/1.1
+idle.py        connections without requests are closed
+worker.py      the app on Granian, on a socket that somebody else bound
+door.py        the small gateway of a service that runs alone
 """

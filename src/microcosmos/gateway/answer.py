@@ -40,14 +40,14 @@ def send(proto: Any, request: dict[str, str], body: bytes, status: int = 200) ->
     answer = headers_of(request)
     if len(body) >= COMPRESS_FROM:
         answer.append(("vary", "Accept-Encoding"))
-        if _accepts_gzip(request.get("accept-encoding", "")):
+        if accepts_gzip(request.get("accept-encoding", "")):
             packer = zlib.compressobj(level=5, wbits=31)
             body = packer.compress(body) + packer.flush()
             answer.append(("content-encoding", "gzip"))
     proto.response_bytes(status, answer, body)
 
 
-def _accepts_gzip(accepted: str) -> bool:
+def accepts_gzip(accepted: str) -> bool:
     """Whether ``gzip``, or anything, is accepted with a weight that is not 0."""
     weights: dict[str, str] = {}
     for part in accepted.lower().split(","):
@@ -72,7 +72,7 @@ def send_error(
     if error.code == 401:
         answer.append(("www-authenticate", "Bearer"))
     if error.code == 405:
-        answer.append(("allow", _ALLOW_METHODS))
+        answer.append(("allow", getattr(error, "allowed", _ALLOW_METHODS)))
     proto.response_bytes(error.code, answer, error.to_http())
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+import math
 import random
 import re
+from collections.abc import Iterable
 from typing import Any
 
 from microcosmos import __version__
@@ -15,9 +17,17 @@ from microcosmos.registry import Table
 from microcosmos.rpc import DEFAULT_TIMEOUT, Call, Client
 
 from . import answer, body
+from .grpcweb import GrpcWeb
+from .openapi import site as openapi
 from .patience import PATIENCE, Patience
+from .raw.forward import forward
+from .raw.paths import RawPaths
 from .receive import discard, receive
-from .routes import Route, Routes
+from .routes import NoRoute, Route, Routes
+from .streams import ndjson
+from .streams.beats import EVERY
+from .streams.origins import Origins
+from .streams.streams import LAST, MAX_STREAMS, Streams, asked, form_of
 
 log = logging.getLogger("microcosmos.gateway")
 
@@ -52,6 +62,10 @@ _UNSENT = frozenset(
         "proxy-authenticate",
         "proxy-authorization",
         "proxy-connection",
+        "sec-websocket-extensions",
+        "sec-websocket-key",
+        "sec-websocket-protocol",
+        "sec-websocket-version",
         "te",
         "timeout",
         "trailer",
@@ -81,6 +95,10 @@ class Gateway:
         table: who is alive.
         body_timeout: seconds that a client may take to send a body.
         patience: seconds after which a call is cancelled if its client has gone.
+        grpc_web: answers gRPC-Web, where there is a proxy.
+        origins: from which pages WebSockets are let in, beside those of the gateway itself.
+        max_streams: how many streams at once.
+        beat: seconds between signs of life on streams.
 
     Attributes:
         ready: False until the platform has been found; `/readyz` tells.
@@ -93,23 +111,49 @@ class Gateway:
         *,
         body_timeout: float = BODY_TIMEOUT,
         patience: float = PATIENCE,
+        grpc_web: GrpcWeb | None = None,
+        origins: Iterable[str] = (),
+        max_streams: int = MAX_STREAMS,
+        beat: float = EVERY,
     ) -> None:
         self._client = client
+        self._grpc_web = grpc_web
         self._body_timeout = body_timeout
         self._patience = Patience(patience)
         self._titles = _Titles()
         self._prefix = f"{random.getrandbits(64):016x}"
         self._count = itertools.count(random.getrandbits(32))
         self._own = {"/": self._version, "/healthz": self._healthz, "/readyz": self._readyz}
-        self._routes = Routes(table, reserved=(*self._own, _FAVICON))
+        self._openapi = openapi.OpenApi(client, table)
+        reserved = (*self._own, _FAVICON, openapi.PAGE, openapi.DOCUMENT)
+        self._routes = Routes(table, reserved=reserved)
+        self._raw = RawPaths(table)
+        self._streams = Streams(
+            client, self._patience, origins=Origins(origins), most=max_streams, every=beat
+        )
         self.ready = False
 
     async def __rsgi__(self, scope: Any, proto: Any) -> None:
         """Answer one request; Granian's entry."""
         request = dict(scope.headers.items())
         metadata = self._metadata(request)
+        if "upgrade" in request and scope.proto == "ws":
+            await self._converse(scope, proto, request, metadata)
+            return
         try:
-            route = self._routes[scope.path]
+            try:
+                route = self._routes[scope.path]
+            except NoRoute:
+                # gRPC's paths are no routes: a service of ours has no dot before its handler.
+                if self._grpc_web is not None and self._grpc_web.asked(scope, request):
+                    await self._grpc_web.answer(scope, proto, request, self._body_timeout)
+                    return
+                if await self._answer_raw(scope, proto, request, metadata):
+                    return
+                raise
+            if route.stream or ("accept" in request and asked(request["accept"])):
+                await self._stream(route, scope, proto, request, metadata)
+                return
             if scope.method in _BODILESS:
                 sent = body.from_query(route, scope.query_string)
             else:
@@ -123,7 +167,7 @@ class Gateway:
                 self._patience.end(proto)
             answer.send(proto, request, reply)
         except errors.Error as error:
-            if not self._answer_own(scope, proto, request):
+            if not await self._answer_own(scope, proto, request, metadata):
                 answer.send_error(proto, request, error, metadata)
             if scope.method not in _BODILESS and error.code != 408:
                 await discard(proto, request)
@@ -150,7 +194,70 @@ class Gateway:
         kind = request.get("content-type", "")
         return body.from_body(route, scope.query_string, kind, content)
 
-    def _answer_own(self, scope: Any, proto: Any, request: dict[str, str]) -> bool:
+    async def end_streams(self, last: float = LAST) -> None:
+        """Before the gateway stops: streams go on for ``last`` seconds, and are told then."""
+        await self._streams.stop(last)
+
+    async def _stream(
+        self,
+        route: Route,
+        scope: Any,
+        proto: Any,
+        request: dict[str, str],
+        metadata: dict[str, str],
+    ) -> None:
+        """Answer by a stream, or take one."""
+        items = None
+        if route.takes and ndjson.is_kind(request.get("content-type", "")):
+            sent = body.from_query(route, scope.query_string)
+            items = ndjson.items(proto, request)
+        elif scope.method in _BODILESS:
+            sent = body.from_query(route, scope.query_string)
+        else:
+            sent = await self._read(scope, proto, request, route)
+        call = _open_call(route, sent, request, metadata)
+        await self._streams.answer(call, items, form_of(route, request), scope, proto, request)
+
+    async def _converse(
+        self, scope: Any, proto: Any, request: dict[str, str], metadata: dict[str, str]
+    ) -> None:
+        """Carry a WebSocket."""
+        try:
+            route = self._routes[scope.path]
+            sent = body.from_query(route, scope.query_string)
+            call = _open_call(route, sent, request, metadata)
+            await self._streams.converse(call, route.takes, scope, proto, request)
+        except errors.Error as error:
+            self._streams.refuse(scope, proto, request, error, metadata)
+        except Exception:
+            log.exception("the WebSocket %s failed", scope.path)
+            failed = errors.InternalServerError("gateway", "the gateway failed; its log says why")
+            self._streams.refuse(scope, proto, request, failed, metadata)
+        finally:
+            proto.close(None)
+
+    async def _answer_raw(
+        self, scope: Any, proto: Any, request: dict[str, str], metadata: dict[str, str]
+    ) -> bool:
+        """Let an endpoint answer that takes whole requests, its errors included."""
+        try:
+            raw = self._raw.find(scope.path, scope.method)
+            if raw is None:
+                return False
+            self._patience.begin(proto)
+            try:
+                room = self._streams.room(scope)
+                await forward(self._client, raw, scope, proto, metadata, room)
+            finally:
+                self._patience.end(proto)
+        except errors.Error as error:
+            answer.send_error(proto, request, error, metadata)
+            await discard(proto, request)
+        return True
+
+    async def _answer_own(
+        self, scope: Any, proto: Any, request: dict[str, str], metadata: dict[str, str]
+    ) -> bool:
         """Answer what is the gateway's own: looked at last, so that calls do not pay for it."""
         if scope.method == "OPTIONS":
             answer.send_preflight(proto, request)
@@ -162,7 +269,11 @@ class Gateway:
         if scope.path == _FAVICON:
             proto.response_empty(204, [])
             return True
-        return False
+        try:
+            return await self._openapi.answer(scope, proto, request)
+        except errors.Error as error:
+            answer.send_error(proto, request, error, metadata)
+            return True
 
     def _version(self) -> tuple[int, dict[str, str]]:
         return 200, {"version": __version__}
@@ -174,9 +285,18 @@ class Gateway:
         return (200, {"status": "ready"}) if self.ready else (503, {"status": "starting"})
 
 
-def _timeout(text: str) -> float:
+def _open_call(
+    route: Route, sent: bytes, request: dict[str, str], metadata: dict[str, str]
+) -> Call:
+    """The call of a stream, which lasts as long as both ends unless its client says otherwise."""
+    told = request.get("micro-timeout")
+    timeout = _timeout(told, math.inf) if told is not None else None
+    return Call(route.service, route.endpoint, sent, metadata, timeout)
+
+
+def _timeout(text: str, longest: float = LONGEST_TIMEOUT) -> float:
     """Seconds of a duration like ``500ms``, ``5s`` or ``2m``; a bare number is seconds."""
     found = _DURATION.fullmatch(text.strip())
     if not found or not (seconds := float(found[1]) * _UNITS[found[2]]):
         raise errors.BadRequest("gateway", f"Micro-Timeout {text[:20]!r} is no duration like 5s")
-    return min(seconds, LONGEST_TIMEOUT)
+    return min(seconds, longest)

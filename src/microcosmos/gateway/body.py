@@ -20,6 +20,7 @@ from microcosmos.rpc import MAX_BODY
 from .routes import Route
 
 _ID = "gateway"
+_JSON = frozenset({"application/json", "text/json"})
 
 FORM_LIMIT = 1024 * 1024
 """The most bytes of a form that is no multipart: reading one takes time."""
@@ -64,11 +65,11 @@ def from_body(route: Route, query: str, content_type: str, body: bytes) -> bytes
         errors.BadRequest: the body is not what its content type says, or the type is unknown.
     """
     body = body.removeprefix(codecs.BOM_UTF8)
-    if not body.strip():
-        return from_query(route, query)
     kind = content_type.partition(";")[0].strip().lower()
+    if not body or (kind not in _JSON and not body.strip()):
+        return from_query(route, query)
     # curl -d sends JSON under the type of a form unless told otherwise.
-    if kind in ("", "application/json", "text/json") or kind.endswith("+json") or _braced(body):
+    if not kind or kind in _JSON or kind.endswith("+json") or _braced(body):
         return _json(route, query, body) if query else body
     if kind == "application/x-www-form-urlencoded":
         fields = route.form.read(pairs(_form(body)))

@@ -13,6 +13,9 @@ from microcosmos.registry import Table
 from microcosmos.rpc import Client
 
 from .app import Gateway
+from .edge import from_environment
+from .front.front import Front
+from .streams.origins import parse
 from .worker import serve
 
 _ANYWHERE = "127.0.0.1:0"
@@ -29,9 +32,9 @@ async def open_door(client: Client, table: Table, address: str = "") -> AsyncIte
     with _listen(address or _ANYWHERE) as listening:
         host, port = listening.getsockname()[:2]
         url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-        gateway = Gateway(client, table)
+        gateway = Gateway(client, table, origins=parse(from_environment().allowed_origins))
         gateway.ready = True
-        async with serve(gateway, listening):
+        async with serve(Front(gateway, table), listening, websockets=True):
             sys.stderr.write(f"no server runs here, so this service is alone, at {url}\n")
             for service in table.services():
                 if service.name != "registry" and service.endpoints:
@@ -39,6 +42,7 @@ async def open_door(client: Client, table: Table, address: str = "") -> AsyncIte
                     sys.stderr.write(f"  curl {url}{path}\n")
             sys.stderr.flush()
             yield url
+            await gateway.end_streams()
 
 
 def _listen(address: str) -> socket.socket:

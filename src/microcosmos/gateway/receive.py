@@ -13,6 +13,9 @@ from microcosmos.rpc import MAX_BODY
 
 _FAILED = (RSGIProtocolClosed, RSGIProtocolError)
 
+# What ends with a body that broke off is seen to have ended within a fraction of a millisecond.
+_RESET = 0.05
+
 LINGER = 5.0
 """Seconds that the rest of a refused body is read, so that its sender gets to see the answer."""
 
@@ -31,6 +34,9 @@ async def receive(proto: Any, request: dict[str, str], timeout: float) -> bytes:
         async with asyncio.timeout(timeout):
             if "transfer-encoding" in request:
                 return await _chunked(proto)
+            # HTTP/2 needs neither header: what tells no length may have any.
+            if "content-length" not in request:
+                return await _chunked(proto, resets=True)
             # Granian has refused what is no plain number, and reads no more than it says.
             if int(request.get("content-length", 0)) > MAX_BODY:
                 raise _too_large()
@@ -43,8 +49,13 @@ async def receive(proto: Any, request: dict[str, str], timeout: float) -> bytes:
         raise _broken() from None
 
 
-async def _chunked(proto: Any) -> bytes:
-    """A body of unknown size, refused as soon as it is over the limit."""
+async def _chunked(proto: Any, *, resets: bool = False) -> bytes:
+    """A body of unknown size, refused as soon as it is over the limit.
+
+    Args:
+        proto: gives its parts.
+        resets: whether a body that breaks off ends its stream too, as of HTTP/2.
+    """
     parts: list[bytes] = []
     size = ends = 0
     async for part in proto:
@@ -55,9 +66,19 @@ async def _chunked(proto: Any) -> bytes:
         ends += not part
     # Granian ends a body with an empty part, and has another where it broke off. So has one with
     # trailers, which nobody uses: what cannot be told from a broken body is one.
-    if ends > 1:
+    # In HTTP/2 the last frame of a whole one may be empty as well.
+    if ends > 1 and not (resets and await _stands(proto)):
         raise _broken()
     return b"".join(parts)
+
+
+async def _stands(proto: Any) -> bool:
+    """Whether a stream is still open after its body."""
+    try:
+        await asyncio.wait_for(proto.client_disconnect(), _RESET)
+    except TimeoutError:
+        return True
+    return False
 
 
 async def discard(proto: Any, request: dict[str, str]) -> None:

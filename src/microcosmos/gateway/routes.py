@@ -6,7 +6,9 @@ from collections.abc import Iterable
 
 from microcosmos.base import errors, names
 from microcosmos.base.schema import Form, Value
-from microcosmos.registry import Table
+from microcosmos.registry import Endpoint, Table
+from microcosmos.rpc.http import HANDLER
+from microcosmos.rpc.server import CALLER, STREAM
 
 _REMEMBERED = 20_000
 
@@ -14,15 +16,30 @@ LONGEST_PATH = 512
 """The most characters of a path; more than any name needs, and paths are remembered."""
 
 
+class NoRoute(errors.NotFound):
+    """No endpoint that is called has this path; one that takes whole requests may have it."""
+
+
 class Route:
-    """Where a path leads."""
+    """Where a path leads.
 
-    __slots__ = ("endpoint", "form", "service")
+    Attributes:
+        service: whose endpoint.
+        endpoint: which.
+        form: how texts become its request.
+        stream: who streams: ``server``, ``client``, ``both``; empty if nobody does.
+        takes: whether a client may stream; one that is not known may, and says so itself if not.
+    """
 
-    def __init__(self, service: str, endpoint: str, shape: Value) -> None:
+    __slots__ = ("endpoint", "form", "service", "stream", "takes")
+
+    def __init__(self, service: str, endpoint: str, known: Endpoint | None) -> None:
         self.service = service
         self.endpoint = endpoint
-        self.form = Form(shape)
+        self.form = Form(known.request if known else Value())
+        about = known.metadata if known else {}
+        self.stream = about.get(CALLER, "server") if about.get(STREAM) == "true" else ""
+        self.takes = known is None or self.stream in ("client", "both")
 
 
 class Routes(dict[str, Route]):
@@ -47,12 +64,11 @@ class Routes(dict[str, Route]):
         try:
             service, endpoint = names.from_path(path)
         except errors.BadRequest as error:
-            raise errors.NotFound("gateway", f"no service has this path: {error.detail}") from None
+            raise NoRoute("gateway", f"no service has this path: {error.detail}") from None
         known = self._table.endpoint(service, endpoint)
-        if known is None:
+        if known is None or HANDLER in known.metadata:
             self._refuse(service, endpoint)
-        shape = known.request if known else Value()
-        route = Route(service, endpoint, shape)
+        route = Route(service, endpoint, known)
         if known is not None:
             if len(self) >= _REMEMBERED:
                 self.clear()
@@ -64,14 +80,14 @@ class Routes(dict[str, Route]):
             # What Granian makes of bytes that are none.
             raise errors.BadRequest("gateway", "the path is not valid UTF-8")
         if len(path) > LONGEST_PATH:
-            raise errors.NotFound("gateway", f"no service has a path of {len(path)} characters")
+            raise NoRoute("gateway", f"no service has a path of {len(path)} characters")
         if path in self._reserved:
             raise errors.NotFound("gateway", f"{path} is the gateway's own")
 
     def _refuse(self, service: str, endpoint: str) -> None:
         versions = self._table.versions(service)
         if not self._table.knows(service):
-            raise errors.NotFound(
+            raise NoRoute(
                 service, f"service {service} not found; /registry/listServices lists them"
             )
         if not versions:
@@ -82,6 +98,7 @@ class Routes(dict[str, Route]):
                 names.to_path(service, known.name)
                 for version in versions
                 for known in version.endpoints
+                if HANDLER not in known.metadata
             )
         )
-        raise errors.NotFound(service, f"service {service} has no {endpoint}; it has: {has}")
+        raise NoRoute(service, f"service {service} has no {endpoint}; it has: {has}")

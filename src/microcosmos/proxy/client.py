@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 # gRPC reads it when it is imported; a command line has one line to say, and says it itself.
@@ -17,6 +20,7 @@ from microcosmos.rpc import DEFAULT_TIMEOUT, MAX_BODY, Call
 from microcosmos.rpc.interface import late
 
 from . import status
+from .shapes import package
 
 _NAME = re.compile(r"[0-9a-z_.-]+")
 # What gRPC itself says of a call that a proxy has taken, without an error of ours.
@@ -30,6 +34,56 @@ _OPTIONS = (
 )
 
 
+CA_FILE = "MICRO_PROXY_CA_FILE"
+CERT_FILE = "MICRO_PROXY_CERT_FILE"
+KEY_FILE = "MICRO_PROXY_KEY_FILE"
+
+
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """Whom a client of TLS trusts, and what it shows; all are files in PEM.
+
+    Attributes:
+        ca: who may have signed the proxy's certificate; empty is `CA_FILE`, else the usual ones.
+        cert: the client's own certificate, if it is asked for one; empty is `CERT_FILE`.
+        key: the key of that; empty is `KEY_FILE`.
+    """
+
+    ca: str = ""
+    cert: str = ""
+    key: str = ""
+
+    def credentials(self) -> grpc.ChannelCredentials:
+        """For a channel.
+
+        Raises:
+            errors.BadRequest: a file cannot be read, or has no PEM.
+        """
+        ca, cert, key = (
+            _pem(path or os.environ.get(variable, ""))
+            for path, variable in ((self.ca, CA_FILE), (self.cert, CERT_FILE), (self.key, KEY_FILE))
+        )
+        if bool(cert) != bool(key):
+            detail = "a client's certificate needs its key as well, and a key its certificate"
+            raise errors.BadRequest("proxy", detail)
+        return grpc.ssl_channel_credentials(ca, key, cert)
+
+
+def _pem(path: str) -> bytes | None:
+    if not path:
+        return None
+    try:
+        data = Path(path).expanduser().read_bytes()
+    except OSError as exc:
+        raise errors.BadRequest("proxy", f"{path} cannot be read: {exc.strerror}") from None
+    if b"-----BEGIN" not in data:
+        raise errors.BadRequest("proxy", f"{path} is no PEM file")
+    return data
+
+
+NOBODY = Trust()
+
+
 def call(
     address: str,
     service: str,
@@ -37,20 +91,22 @@ def call(
     body_json: bytes = b"{}",
     metadata: Mapping[str, str] | None = None,
     timeout: float = DEFAULT_TIMEOUT,
+    trust: Trust = NOBODY,
 ) -> bytes:
     """Call an endpoint with a JSON body and return the JSON of its answer.
 
     Args:
         address: ``host:port``, or ``host`` alone for port 443 with TLS; ``https://`` before it
-            asks for TLS on any port.
+            asks for TLS on any port; ``unix:`` and a path is a socket of this host.
         service: whom.
         endpoint: what of it, ``Handler.Method``.
         body_json: the request.
         metadata: what travels beside it.
         timeout: seconds to wait.
+        trust: whom to trust, if there is TLS.
 
     Raises:
-        errors.BadRequest: metadata that gRPC cannot send.
+        errors.BadRequest: metadata that gRPC cannot send, or a file of ``trust`` cannot be used.
         errors.Unavailable: nobody answers at that address, or no proxy.
         errors.ConnectionLost: the connection broke before the answer.
         errors.DeadlineExceeded: no answer within ``timeout`` seconds.
@@ -59,13 +115,45 @@ def call(
     handler, _, method = endpoint.partition(".")
     headers = [_header(name.lower(), value) for name, value in (metadata or {}).items()]
     headers += [("timeout", str(int(timeout * 1e9))), ("x-content-type", "application/json")]
-    with _channel(address) as channel:
+    with _channel(address, trust) as channel:
         send: Any = channel.unary_unary(f"/{service}.{handler}/{method}")
-        try:
+        with _told(address, Call(service, endpoint, b"", {}, timeout)):
             answer: bytes = send(body_json or b"{}", timeout=timeout, metadata=headers)
-        except grpc.RpcError as exc:
-            raise _error(exc, address, Call(service, endpoint, b"", {}, timeout)) from None
     return answer
+
+
+def describe(
+    address: str, service: str, timeout: float = DEFAULT_TIMEOUT, trust: Trust = NOBODY
+) -> bytes:
+    """The protobuf file of a service, a serialized ``FileDescriptorProto``.
+
+    Args:
+        address: see `call`.
+        service: whose.
+        timeout: seconds to wait.
+        trust: whom to trust, if there is TLS.
+
+    Raises:
+        errors.NotFound: there is no such service, or no messages can be made for it.
+        errors.Error: see `call`.
+    """
+    from grpc_reflection.v1alpha import reflection_pb2 as messages
+
+    request = messages.ServerReflectionRequest(file_by_filename=f"{package(service)}.proto")
+    with _channel(address, trust) as channel:
+        ask: Any = channel.stream_stream(
+            "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+            request_serializer=messages.ServerReflectionRequest.SerializeToString,
+            response_deserializer=messages.ServerReflectionResponse.FromString,
+        )
+        with _told(address, Call(service, "reflection", b"", {}, timeout)):
+            answer = next(iter(ask(iter([request]), timeout=timeout)))
+    if answer.HasField("error_response"):
+        refused = answer.error_response
+        code = next(one for one in grpc.StatusCode if one.value[0] == refused.error_code)
+        raise status.from_grpc(code, refused.error_message, None, service)
+    file: bytes = answer.file_descriptor_response.file_descriptor_proto[0]
+    return file
 
 
 def _header(name: str, value: str) -> tuple[str, str]:
@@ -89,11 +177,21 @@ def target(address: str) -> tuple[str, bool]:
     return (host if has_port else f"{host}:{443 if secure else 80}"), secure
 
 
-def _channel(address: str) -> grpc.Channel:
+def _channel(address: str, trust: Trust) -> grpc.Channel:
+    if address.startswith("unix:"):
+        return grpc.insecure_channel(address, options=_OPTIONS)
     where, secure = target(address)
     if secure:
-        return grpc.secure_channel(where, grpc.ssl_channel_credentials(), options=_OPTIONS)
+        return grpc.secure_channel(where, trust.credentials(), options=_OPTIONS)
     return grpc.insecure_channel(where, options=_OPTIONS)
+
+
+@contextmanager
+def _told(address: str, call: Call) -> Iterator[None]:
+    try:
+        yield
+    except grpc.RpcError as exc:
+        raise _error(exc, address, call) from None
 
 
 def _error(exc: Any, address: str, call: Call) -> errors.Error:

@@ -1,165 +1,84 @@
-"""Protobuf descriptors of services, made from what the registry says of their endpoints."""
+"""The protobuf files of the living services, made when asked for and again when they change."""
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-
-from google.protobuf import any_pb2, descriptor_pool, message_factory, struct_pb2
-from google.protobuf.descriptor_pb2 import (
-    FileDescriptorProto,
-    MethodDescriptorProto,
-)
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any, NamedTuple
 
 from microcosmos.base import errors
+from microcosmos.base.schema import Value
 from microcosmos.registry import Endpoint, Service, Table
+from microcosmos.registry.interface import Description
+from microcosmos.rpc.server import CALLER, ITEMS, STREAM
 
-from . import notation, wire
-from .messages import Form
-from .shapes import STRUCT_FILE, Shapes, identifier, package
+from . import debug, wire
+from .files import File, Method, Plan, handler_of
+from .notes import Notes
+from .numbers import Numbers, Pins
+from .shapes import identifier, package
+
+log = logging.getLogger("microcosmos.proxy")
+
+PAUSE = 1.0
+"""Seconds until a store that did not keep new numbers is asked again."""
 
 
-@dataclass(frozen=True, slots=True)
-class Method:
-    """The two ways of an endpoint."""
+class Ways(NamedTuple):
+    """Who streams.
 
-    request: Form
-    response: Form
-    streams: bool
-
-
-class File:
-    """The protobuf file of a service.
-
-    Args:
-        proto: the file.
-        methods: the methods in it, by endpoint.
-        wrappers: the messages in it that stand for what is no struct.
+    Attributes:
+        client: whether the caller sends many messages.
+        server: whether the service answers many.
+        items: the field of the caller's messages with what it streams, if they have others too.
+        nothing: what that field is when a message does not have it; None if it must.
     """
 
-    def __init__(
-        self,
-        proto: FileDescriptorProto,
-        methods: Mapping[str, MethodDescriptorProto],
-        wrappers: Collection[str],
-    ) -> None:
-        self.proto = proto
-        self.pool = _pool_of(proto)
-        self._known = methods
-        self._wrappers = wrappers
-        # Made when first called: a service has many endpoints of which few are called this way.
-        self._methods: dict[str, Method] = {}
+    client: bool = False
+    server: bool = False
+    items: str = ""
+    nothing: Any = None
 
-    def method(self, endpoint: str) -> Method | None:
-        """The messages of an endpoint, or None if there is no such one."""
-        if (found := self._methods.get(endpoint)) is not None:
-            return found
-        if (known := self._known.get(endpoint)) is None:
-            return None
-        streams = known.client_streaming or known.server_streaming
-        method = Method(self._form(known.input_type), self._form(known.output_type), streams)
-        self._methods[endpoint] = method
-        return method
-
-    def _form(self, full_name: str) -> Form:
-        descriptor = self.pool.FindMessageTypeByName(full_name[1:])
-        kind = message_factory.GetMessageClass(descriptor)
-        return Form(kind, wrapped=full_name in self._wrappers)
+    def __bool__(self) -> bool:
+        return self.client or self.server
 
 
-def fresh_pool() -> descriptor_pool.DescriptorPool:
-    """A pool with the well-known types alone: one that has a file takes no changed one."""
-    pool = descriptor_pool.DescriptorPool()
-    for known in (struct_pb2, any_pb2):
-        pool.AddSerializedFile(known.DESCRIPTOR.serialized_pb)
-    return pool
+ONCE = Ways()
+
+Schemas = Callable[[str], Awaitable[list[Description]]]
+"""Gives every version of a service, with the schemas of its endpoints."""
 
 
-def _pool_of(proto: FileDescriptorProto) -> descriptor_pool.DescriptorPool:
-    pool = fresh_pool()
-    try:
-        pool.Add(proto)
-    except TypeError as exc:
-        # Only a foreign service can publish such shapes: two fields of one name, say.
-        detail = f"its shapes make no protobuf messages; call it by JSON ({exc})"
-        raise errors.InternalServerError(proto.package, detail) from None
-    return pool
+class _Made(NamedTuple):
+    """A file, and what it was made of."""
 
-
-def file_of(pool: descriptor_pool.DescriptorPool, symbol: str) -> str:
-    """The name of the file in which a message, a service, or a part of one is.
-
-    Raises:
-        KeyError: the pool has no such symbol.
-    """
-    try:
-        found = pool.FindFileContainingSymbol(symbol)
-    except KeyError:
-        # The pool does not look into services.
-        handler, _, method = symbol.rpartition(".")
-        service = pool.FindServiceByName(handler)
-        if method not in service.methods_by_name:
-            raise
-        found = service.file
-    return str(found.name)
-
-
-def describe(service: str, endpoints: Sequence[Endpoint]) -> File:
-    """The file of a service: Micro's own for a core service, else from the endpoints' shapes.
-
-    Args:
-        service: its name; the package is made of it.
-        endpoints: what it has; of a core service without any, all that Micro's has.
-    """
-    proto = notation.read(service, wire.PACKAGES.get(service, ""))
-    proto.name, proto.package = f"{package(service)}.proto", package(service)
-    proto.dependency.append(STRUCT_FILE)
-    own = {f"{one.name}.{method.name}": method for one in proto.service for method in one.method}
-    names = {endpoint.name for endpoint in endpoints} or set(own)
-    methods = {name: method for name, method in own.items() if name in names}
-    del proto.service[:]
-    shapes = Shapes(proto, {identifier(_handler(name)) for name in names})
-    rest = (endpoint for endpoint in endpoints if endpoint.name not in methods)
-    methods |= _shaped(shapes, sorted(rest, key=lambda endpoint: endpoint.name))
-    for handler, group in itertools.groupby(sorted(methods), _handler):
-        proto.service.add(name=identifier(handler), method=[methods[name] for name in group])
-    return File(proto, methods, shapes.wrappers)
-
-
-def _handler(endpoint: str) -> str:
-    return endpoint.partition(".")[0]
-
-
-def _shaped(shapes: Shapes, endpoints: Sequence[Endpoint]) -> dict[str, MethodDescriptorProto]:
-    """Methods by the shapes of endpoints, whose messages are added to the file."""
-    for endpoint in endpoints:
-        shapes.collect(endpoint.request)
-        shapes.collect(endpoint.response)
-    shapes.write()
-    return {endpoint.name: _method(shapes, endpoint) for endpoint in endpoints}
-
-
-def _method(shapes: Shapes, endpoint: Endpoint) -> MethodDescriptorProto:
-    name = endpoint.name.partition(".")[2]
-    return MethodDescriptorProto(
-        name=name,
-        input_type=shapes.root(endpoint.request, f"{name}Request"),
-        output_type=shapes.root(endpoint.response, f"{name}Response"),
-    )
+    versions: list[Service]
+    endpoints: list[Endpoint]
+    described: list[Description]
+    file: File
 
 
 class Descriptors:
-    """The files of the services in a table, made when asked for and again when they change.
+    """The files of the services in a table.
 
     Args:
         table: the registry, as this process remembers it.
+        numbers: gives fields their numbers.
+        schemas: gives the schemas of a service's endpoints, from memory.
     """
 
-    def __init__(self, table: Table) -> None:
+    def __init__(
+        self, table: Table, numbers: Numbers | None = None, schemas: Schemas | None = None
+    ) -> None:
         self._table = table
-        self._files: dict[str, tuple[list[Service], list[Endpoint], File]] = {}
+        self._schemas = schemas
+        self._numbers = numbers or Numbers()
+        self._files: dict[str, _Made] = {}
         self._services: dict[str, str] = {}
+        self._making: dict[str, asyncio.Lock] = {}
+        self._asked: dict[str, float] = {}
 
     def service_of(self, name: str) -> str | None:
         """The service that a package stands for: the one of that name, else the first like it."""
@@ -195,47 +114,107 @@ class Descriptors:
             handler, _, method = known.partition(".")
             if f"{identifier(handler)}.{method}" == name:
                 return known
+        if handler_of(name) == debug.HANDLER:
+            return name
         raise _no_endpoint(service, name, versions)
 
-    def method(self, service: str, endpoint: str) -> Method:
+    def ways(self, service: str, endpoint: str) -> Ways:
+        """Who streams at an endpoint; nobody, if it is not known."""
+        known = self._table.endpoint(service, endpoint)
+        if known is None or STREAM not in known.metadata:
+            return ONCE
+        caller, items = known.metadata.get(CALLER, ""), known.metadata.get(ITEMS, "")
+        field = known.request.field(items)
+        nothing: Any = None
+        if field is not None and (field.is_list or field.is_map):
+            # protobuf does not tell an empty one from none.
+            nothing = [] if field.is_list else {}
+        return Ways(caller in ("client", "both"), caller != "client", items, nothing)
+
+    async def method(self, service: str, endpoint: str) -> Method:
         """The messages of an endpoint.
 
         Raises:
             errors.NotFound: the service is not known, or has no such endpoint.
+            errors.Unavailable: see `file`.
         """
-        if (method := self.file(service).method(endpoint)) is None:
+        if (method := (await self.file(service)).method(endpoint)) is None:
             raise _no_endpoint(service, endpoint, self._table.versions(service))
         return method
 
-    def file(self, service: str) -> File:
+    async def file(self, service: str) -> File:
         """The file of a service.
 
         Raises:
             errors.NotFound: the service is not known.
-            errors.Unavailable: none of it is alive, and no file of it was made before.
+            errors.Unavailable: none of it is alive, or the numbers of its fields cannot be kept,
+                and no file of it was made before.
         """
         if not self._table.knows(service):
             detail = f"service {service} not found; `micro services` lists them"
             raise errors.NotFound(service, detail)
+        if (file := self._current(service)) is not None:
+            return file
+        async with self._making.setdefault(service, asyncio.Lock()):
+            return self._current(service) or await self._make(service)
+
+    def _current(self, service: str) -> File | None:
+        """The file that was made before, if the service is as it was then."""
+        if (cached := self._files.get(service)) is None:
+            return None
         versions = self._table.versions(service)
-        cached = self._files.get(service)
         # Services are replaced as a whole when they change, so this compares little but identity.
-        if cached is not None and (cached[0] == versions or not versions):
-            return cached[2]
+        return cached.file if cached.versions == versions or not versions else None
+
+    async def _make(self, service: str) -> File:
+        versions = self._table.versions(service)
         if not versions and service not in wire.PACKAGES:
             detail = f"no replica of {service} is alive; try again later"
             raise errors.Unavailable(service, detail)
         endpoints = list(merged(versions).values())
-        same = cached is not None and cached[1] == endpoints
-        file = cached[2] if cached is not None and same else describe(service, endpoints)
-        self._files[service] = (versions, endpoints, file)
-        return file
+        described = await self._described(service)
+        before = self._files.get(service)
+        if before and before.endpoints == endpoints and before.described == described:
+            made: _Made | None = before._replace(versions=versions)
+        else:
+            plan = Plan(service, endpoints, Notes(described))
+            pins = await self._pinned(service, plan)
+            made = _Made(versions, endpoints, described, plan.file(pins)) if pins else None
+        if made is not None:
+            self._files[service] = made
+            return made.file
+        if before is not None:
+            return before.file
+        detail = "the numbers of its fields cannot be kept now; call it by JSON, or try again later"
+        raise errors.Unavailable(service, detail)
+
+    async def _pinned(self, service: str, plan: Plan) -> Pins | None:
+        """The numbers of a file, or None while new ones cannot be kept."""
+        if time.monotonic() < self._asked.get(service, 0.0) + PAUSE:
+            return None
+        try:
+            pins = await self._numbers.pin(service, plan.wanted())
+        except errors.Unavailable as exc:
+            self._asked[service] = time.monotonic()
+            log.warning("numbers of fields of %s cannot be kept: %s", service, exc.detail)
+            return None
+        self._asked.pop(service, None)
+        return pins
+
+    async def _described(self, service: str) -> list[Description]:
+        if self._schemas is None:
+            return []
+        try:
+            return await self._schemas(service)
+        except errors.Error:
+            # It went a moment ago; its shapes are still known.
+            return []
 
     def handlers(self) -> list[str]:
         """The full names of all gRPC services: ``helloworld.Helloworld``."""
         return sorted(
             {
-                f"{package(service.name)}.{identifier(_handler(endpoint.name))}"
+                f"{package(service.name)}.{identifier(handler_of(endpoint.name))}"
                 for service in self._table.services()
                 for endpoint in service.endpoints
             }
@@ -243,12 +222,31 @@ class Descriptors:
 
 
 def merged(versions: Iterable[Service]) -> dict[str, Endpoint]:
-    """The endpoints of all versions; of two with one name the one that calls find first."""
+    """The endpoints of all versions; those with one name have the fields of both."""
     endpoints: dict[str, Endpoint] = {}
     for version in versions:
         for endpoint in version.endpoints:
-            endpoints.setdefault(endpoint.name, endpoint)
+            known = endpoints.get(endpoint.name)
+            endpoints[endpoint.name] = _both(known, endpoint) if known else endpoint
     return endpoints
+
+
+def _both(one: Endpoint, other: Endpoint) -> Endpoint:
+    request, response = _union(one.request, other.request), _union(one.response, other.response)
+    if request is one.request and response is one.response:
+        return one
+    return Endpoint(name=one.name, request=request, response=response, metadata=one.metadata)
+
+
+def _union(one: Value, other: Value) -> Value:
+    """A tree with the fields of both; where they differ in a type, that of the first stays."""
+    if one == other or one.type != other.type or not one.values or not other.values:
+        return one
+    theirs = {value.name: value for value in other.values}
+    ours = {value.name for value in one.values}
+    values = [_union(v, theirs[v.name]) if v.name in theirs else v for v in one.values]
+    values += [value for value in other.values if value.name not in ours]
+    return Value(name=one.name, type=one.type, values=values)
 
 
 def _no_endpoint(service: str, endpoint: str, versions: Iterable[Service]) -> errors.NotFound:

@@ -17,8 +17,9 @@ from grpc_reflection.v1alpha import reflection_pb2
 
 from microcosmos.base import errors
 
-from . import health, notation, wire
-from .descriptors import Descriptors, file_of, fresh_pool
+from . import health, notation, status, wire
+from .descriptors import Descriptors
+from .files import file_of, fresh_pool
 from .standing import Standing
 
 V1 = "grpc.reflection.v1.ServerReflection"
@@ -72,31 +73,31 @@ class Reflection:
     async def answer(self, _: object, context: _Context) -> AsyncIterator[Any]:
         """Answer each question of a stream."""
         while (request := await self._standing.wait(context.read())) not in (None, aio.EOF):
-            yield self._one(request)
+            yield await self._one(request)
 
-    def _one(self, request: Any) -> Any:
+    async def _one(self, request: Any) -> Any:
         try:
-            answer = self._asked(request, request.WhichOneof("message_request"))
-        except (KeyError, errors.Error):
-            answer = _Response()
-            answer.error_response.error_code = grpc.StatusCode.NOT_FOUND.value[0]
-            answer.error_response.error_message = "not found"
+            answer = await self._asked(request, request.WhichOneof("message_request"))
+        except KeyError:
+            answer = _refused(errors.NotFound("proxy", "not found"))
+        except errors.Error as error:
+            answer = _refused(error)
         answer.valid_host = request.host
         answer.original_request.CopyFrom(request)
         return answer
 
-    def _asked(self, request: Any, what: str | None) -> Any:
+    async def _asked(self, request: Any, what: str | None) -> Any:
         match what:
             case "list_services":
                 return self._services()
             case "file_by_filename":
-                return self._with_imports(self._by_name(request.file_by_filename))
+                return self._with_imports(await self._by_name(request.file_by_filename))
             case "file_containing_symbol":
-                return self._with_imports(self._by_symbol(request.file_containing_symbol))
+                return self._with_imports(await self._by_symbol(request.file_containing_symbol))
             case "all_extension_numbers_of_type":
                 # proto3 has no extensions, but clients ask about every message they describe.
                 name = request.all_extension_numbers_of_type
-                self._by_symbol(name)
+                await self._by_symbol(name)
                 answer = _Response()
                 answer.all_extension_numbers_response.base_type_name = name
                 return answer
@@ -108,20 +109,21 @@ class Reflection:
             answer.list_services_response.service.add(name=name)
         return answer
 
-    def _by_name(self, name: str) -> FileDescriptorProto:
+    async def _by_name(self, name: str) -> FileDescriptorProto:
         if name in self._files:
             return self._files[name]
-        service = self._descriptors.service_of(name.removesuffix(".proto"))
-        if service is None or not name.endswith(".proto"):
+        named = name.removesuffix(".proto")
+        if named == name:
             raise KeyError(name)
-        return self._descriptors.file(service).proto
+        service = self._descriptors.service_of(named) or named
+        return (await self._descriptors.file(service)).proto
 
-    def _by_symbol(self, symbol: str) -> FileDescriptorProto:
+    async def _by_symbol(self, symbol: str) -> FileDescriptorProto:
         parts = symbol.split(".")
         for length in range(len(parts) - 1, 0, -1):
             service = self._descriptors.service_of(".".join(parts[:length]))
             if service is not None:
-                file = self._descriptors.file(service)
+                file = await self._descriptors.file(service)
                 file_of(file.pool, symbol)
                 return file.proto
         return self._files[file_of(self._own, symbol)]
@@ -131,3 +133,11 @@ class Reflection:
         for one in (file, *(self._files[name] for name in file.dependency)):
             answer.file_descriptor_response.file_descriptor_proto.append(one.SerializeToString())
         return answer
+
+
+def _refused(error: errors.Error) -> Any:
+    answer = _Response()
+    code, text, _ = status.to_grpc(error)
+    answer.error_response.error_code = code.value[0]
+    answer.error_response.error_message = text
+    return answer

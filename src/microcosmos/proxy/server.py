@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
-import logging
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -15,18 +14,16 @@ from microcosmos.base import errors
 from microcosmos.registry import Table
 from microcosmos.rpc import MAX_BODY, Client
 
-from . import health, reflection, status
-from .descriptors import Descriptors
-from .headers import Headers
+from . import health, reflection
+from .calls import Calls
+from .debug import Ask, Debug
+from .descriptors import Descriptors, Schemas
+from .numbers import Numbers
 from .standing import Standing
-
-log = logging.getLogger("microcosmos.proxy")
+from .tls import Shown
 
 GRACE = 5.0
 """Seconds that calls have to end in when the proxy closes."""
-
-LARGE = 64 * 1024
-"""Bytes from which on a payload is converted in a thread: about 10 ms of work."""
 
 OPTIONS = (
     # A request as protobuf may be a little longer than the JSON that the limit is for; what is
@@ -45,26 +42,45 @@ _Context = aio.ServicerContext[Any, Any]
 
 
 @asynccontextmanager
-async def serve_proxy(address: str, client: Client, table: Table) -> AsyncIterator[str]:
+async def serve_proxy(
+    address: str,
+    client: Client,
+    table: Table,
+    *,
+    numbers: Numbers | None = None,
+    tls: Shown | None = None,
+    socket: Path | None = None,
+    schemas: Schemas | None = None,
+    stats: Ask | None = None,
+) -> AsyncIterator[str]:
     """Answer gRPC while the context is open, and give the address with its real port.
 
     Args:
         address: ``host:port``; port 0 takes a free one.
         client: carries the calls.
         table: the services there are, with the shapes of their endpoints.
+        numbers: gives fields their numbers; without it they last as long as the proxy.
+        tls: the certificate that clients are shown; without one there is no TLS.
+        socket: a Unix socket to answer on as well, for processes of this user: without TLS.
+        schemas: gives the schemas of a service's endpoints, from memory.
+        stats: gives what replicas have counted.
 
     Raises:
         errors.Conflict: the address cannot be listened on.
     """
-    descriptors = Descriptors(table)
+    descriptors = Descriptors(table, numbers, schemas)
     standing = Standing()
     builtin = {
         **reflection.handlers(descriptors, standing),
         **health.handlers(descriptors, table, standing),
     }
     server = aio.server(options=OPTIONS)
-    server.add_generic_rpc_handlers((_Paths(Calls(client, descriptors), builtin),))
-    port = _listen(server, address)
+    server.add_generic_rpc_handlers(
+        (_Paths(Calls(client, descriptors, standing, Debug(table, stats)), builtin),)
+    )
+    port = _listen(server, address, tls)
+    if socket is not None:
+        server.add_insecure_port(f"unix:{socket}")
     await server.start()
     try:
         yield f"{address.rpartition(':')[0]}:{port}"
@@ -73,9 +89,13 @@ async def serve_proxy(address: str, client: Client, table: Table) -> AsyncIterat
         await server.stop(GRACE)
 
 
-def _listen(server: aio.Server, address: str) -> int:
+def _listen(server: aio.Server, address: str, tls: Shown | None) -> int:
     try:
-        if port := server.add_insecure_port(address):
+        if tls is None:
+            port = server.add_insecure_port(address)
+        else:
+            port = server.add_secure_port(address, tls.credentials())
+        if port:
             return port
     except RuntimeError:
         pass
@@ -104,63 +124,3 @@ class _Paths(grpc.GenericRpcHandler):
 
         # Streams of messages on both sides serve every arity: one of one message looks the same.
         return grpc.stream_stream_rpc_method_handler(answer)
-
-
-class Calls:
-    """Turns gRPC calls into rpc calls.
-
-    Args:
-        client: carries them.
-        descriptors: tells what paths and protobuf payloads mean.
-    """
-
-    def __init__(self, client: Client, descriptors: Descriptors) -> None:
-        self._client = client
-        self._descriptors = descriptors
-
-    async def answer(self, path: str, context: _Context) -> None:
-        """Answer one call, or end it with the status of its error."""
-        try:
-            request = await context.read()
-            if request is aio.EOF:
-                raise errors.BadRequest("proxy", f"the call of {path[:80]} has no request")
-            await context.write(await self._unary(path, request, context))
-            return
-        except errors.Error as exc:
-            error = exc
-        except Exception as exc:
-            log.exception("%s failed", path)
-            error = errors.from_exception(exc, "proxy")
-        await refuse(context, error)
-
-    async def _unary(self, path: str, request: bytes, context: _Context) -> bytes:
-        service, endpoint = self._descriptors.endpoint(path)
-        headers = Headers(context.invocation_metadata() or (), context.time_remaining())
-        # The content type is invisible here, but no proto3 message begins with this byte.
-        if request[:1] == b"{" or headers.json:
-            return await self._call(service, endpoint, request or b"{}", headers)
-        method = self._descriptors.method(service, endpoint)
-        if method.streams:
-            raise errors.Unimplemented(service, f"{endpoint} streams, which the proxy cannot yet")
-        body = await _turned(method.request.to_json, request, service)
-        answer = await self._call(service, endpoint, body, headers)
-        return await _turned(method.response.from_json, answer, service)
-
-    async def _call(self, service: str, endpoint: str, body: bytes, headers: Headers) -> bytes:
-        return await self._client.call(
-            service, endpoint, body, metadata=headers.metadata, timeout=headers.timeout
-        )
-
-
-async def _turned(turn: Callable[[bytes, str], bytes], data: bytes, service: str) -> bytes:
-    """One form of a payload made of the other, without keeping other calls waiting for long."""
-    if len(data) < LARGE:
-        return turn(data, service)
-    return await asyncio.to_thread(turn, data, service)
-
-
-async def refuse(context: _Context, error: errors.Error) -> None:
-    """End a call with the status of an error."""
-    code, text, details = status.to_grpc(error)
-    context.set_trailing_metadata(((status.DETAILS, details),))
-    await context.abort(code, text)

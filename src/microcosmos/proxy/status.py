@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import grpc
-from google.protobuf import message_factory
-from google.protobuf.message import DecodeError, Message
+from google.protobuf.message import DecodeError
 
 from microcosmos.base import errors
 
 from . import notation, wire
-from .descriptors import fresh_pool
+from .files import message_class
 
 DETAILS = "grpc-status-details-bin"
 """The trailer in which gRPC carries a ``google.rpc.Status``."""
@@ -47,15 +46,9 @@ _HTTP = {
 }
 
 
-def _message_class(package: str, name: str, text: str) -> type[Message]:
-    pool = fresh_pool()
-    pool.Add(notation.read(package, text))
-    return message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{package}.{name}"))
-
-
 # Their fields are known to a pool, not to a type checker.
-ErrorMessage: Any = _message_class("errors", "Error", wire.ERRORS)
-StatusMessage: Any = _message_class("google.rpc", "Status", wire.STATUS)
+ErrorMessage: Any = message_class(notation.read("errors", wire.ERRORS), "errors.Error")
+StatusMessage: Any = message_class(notation.read("google.rpc", wire.STATUS), "google.rpc.Status")
 
 
 def to_grpc(error: errors.Error) -> tuple[grpc.StatusCode, str, bytes]:

@@ -126,7 +126,25 @@ message Span: 1 trace string; 2 id string; 3 parent string; 4 name string; 5 sta
   6 duration uint64; 7 metadata map<string, string>; 8 type SpanType
 """
 
-PACKAGES = {"registry": REGISTRY, "store": STORE, "runtime": RUNTIME, "debug": DEBUG}
+API = """
+service Api: AddToBlockList(AddToBlockListRequest) -> AddToBlockListResponse;
+  RemoveFromBlockList(RemoveFromBlockListRequest) -> RemoveFromBlockListResponse;
+  ReadBlockList(ReadBlockListRequest) -> ReadBlockListResponse
+message AddToBlockListRequest: 1 id string; 2 namespace string
+message AddToBlockListResponse:
+message RemoveFromBlockListRequest: 1 id string; 2 namespace string
+message RemoveFromBlockListResponse:
+message ReadBlockListRequest:
+message ReadBlockListResponse: 1 ids repeated string
+"""
+
+PACKAGES = {
+    "api": API,
+    "debug": DEBUG,
+    "registry": REGISTRY,
+    "runtime": RUNTIME,
+    "store": STORE,
+}
 """The notation of each core service, by its name."""
 
 ERRORS = "message Error: 1 id string; 2 code int32; 3 detail string; 4 status string"

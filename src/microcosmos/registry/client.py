@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
 from typing import Any
 
 import msgspec
@@ -12,7 +13,7 @@ import msgspec
 from microcosmos.base import codec, errors
 from microcosmos.rpc.client import Client
 
-from .interface import WAIT, Changes, Description, Descriptions, Found, Result, Service
+from .interface import Changes, Description, Descriptions, Found, Result, Service
 from .table import Table
 
 log = logging.getLogger("microcosmos.registry")
@@ -53,19 +54,27 @@ class RegistryClient:
         answer = await self._call("Describe", {"service": name, "options": {"domain": domain}})
         return msgspec.json.decode(answer, type=Descriptions).services
 
-    async def watch(self, name: str = "", *, domain: str = "") -> AsyncIterator[Result]:
-        changes = await self.changes(name, None, domain=domain)
-        while True:
-            changes = await self.changes(name, changes, domain=domain)
-            for result in changes.results:
-                yield result
+    async def watch(self, name: str = "", *, domain: str = "") -> AsyncGenerator[Result, None]:
+        async for changes in self.follow(name, domain=domain):
+            if not changes.snapshot:
+                for result in changes.results:
+                    yield result
 
-    async def changes(self, name: str, since: Changes | None, *, domain: str = "") -> Changes:
-        """The changes since an earlier answer, or everything; waits for one to come."""
+    async def follow(
+        self, name: str = "", since: Changes | None = None, *, domain: str = ""
+    ) -> AsyncGenerator[Changes, None]:
+        """Everything, or the changes since an earlier message, and then each change.
+
+        Raises:
+            errors.Error: the registry has gone.
+        """
         request: dict[str, Any] = {"service": name, "options": {"domain": domain}}
         if since is not None:
             request.update(after=since.sequence, epoch=since.epoch)
-        return _changes.decode(await self._call("Watch", request, timeout=WAIT + 10, retry=False))
+        body = codec.encode(request)
+        async with self._client.stream("registry", "Registry.Follow", body) as stream:
+            async for message in stream:
+                yield _changes.decode(message)
 
 
 async def follow(
@@ -87,17 +96,21 @@ async def follow(
     since: Changes | None = None
     while True:
         try:
-            changes = await registry.changes("", since)
+            async with aclosing(registry.follow("", since)) as news:
+                async for changes in news:
+                    _apply(changes, table)
+                    if changes.snapshot:
+                        read()
+                        if since is not None and since.epoch != changes.epoch:
+                            restarted()
+                    since = changes
         except errors.Error as error:
             log.debug("the registry does not answer: %s", error)
-            await asyncio.sleep(0.1)
-            continue
-        if changes.snapshot:
-            table.replace(result.service for result in changes.results)
-            read()
-            if since is not None and since.epoch != changes.epoch:
-                restarted()
-        else:
-            for result in changes.results:
-                table.apply(result)
-        since = changes
+        await asyncio.sleep(0.1)
+
+
+def _apply(changes: Changes, table: Table) -> None:
+    if changes.snapshot:
+        table.replace(result.service for result in changes.results)
+    for result in changes.results if not changes.snapshot else ():
+        table.apply(result)

@@ -171,8 +171,9 @@ class Discovery:
         try:
             info = _info.decode(said)
             if _is_ours(info):
-                if not await self._registered(info):
-                    await self._registry.register(record(info))
+                service = record(info)
+                if not (await self._registered(info) or self._registry.left(service)):
+                    await self._registry.register(service)
             elif (known := self._foreign.get(info.id)) and known.said == said:
                 await self._renew(info.id, known.service)
             else:

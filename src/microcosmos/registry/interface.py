@@ -20,9 +20,6 @@ TTL = 90.0
 REFRESH = 30.0
 """Seconds between the registrations of a living service."""
 
-WAIT = 25.0
-"""Seconds that a watch over rpc waits for a change before it answers with none."""
-
 # Metadata of nodes, and in ADR-32 announcements of services and endpoints.
 LANE = "micro.lane"
 HOST = "micro.host"
@@ -112,10 +109,10 @@ class Found(msgspec.Struct):
 
 
 class Changes(msgspec.Struct, kw_only=True):
-    """An answer of Watch.
+    """A message of Follow.
 
     With ``snapshot`` the services of ``results`` are all there are; without it they are the
-    changes since the sequence that was asked for. The next watch asks after ``sequence``.
+    changes since the message before. Who follows again asks after ``sequence``.
     """
 
     epoch: str

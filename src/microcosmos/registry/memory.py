@@ -30,6 +30,9 @@ from .interface import (
 
 _REMEMBERED = 4096
 
+LEFT = 30.0
+"""Seconds for which nobody else is believed about a node that has said that it leaves."""
+
 Verb = Literal["register", "deregister", "lose"]
 """What a registry can be told of a service."""
 
@@ -63,6 +66,7 @@ class MemoryRegistry:
         self._services: dict[_Key, Service] = {}
         self._schemas: dict[_Key, dict[str, dict[str, Any]]] = {}
         self._expected: set[str] = set()
+        self._left: dict[str, float] = {}
         self._expiry: dict[tuple[_Key, str], float] = {}
         self._results: deque[Result] = deque(maxlen=_REMEMBERED)
         self._changed = asyncio.Event()
@@ -82,7 +86,7 @@ class MemoryRegistry:
 
     async def deregister(self, service: Service) -> None:
         """See `interface.Registry`."""
-        self._remove(_key(service), {node.id for node in service.nodes})
+        self._leave(service)
         await self._said("deregister", service)
 
     async def lose(self, service: Service) -> None:
@@ -94,8 +98,19 @@ class MemoryRegistry:
         """Take over what another registry of the cluster was told."""
         if verb == "register":
             self._register(service)
+        elif verb == "deregister":
+            self._leave(service)
         else:
             self._remove(_key(service), {node.id for node in service.nodes})
+
+    def _leave(self, service: Service) -> None:
+        gone = {node.id for node in service.nodes}
+        self._left.update(dict.fromkeys(gone, self._clock.monotonic()))
+        self._remove(_key(service), gone)
+
+    def left(self, service: Service) -> bool:
+        """Whether a node of this has just said that it leaves: what is heard of it now is old."""
+        return any(node.id in self._left for node in service.nodes)
 
     async def _said(self, verb: Verb, service: Service) -> None:
         if self.tell is not None:
@@ -179,6 +194,7 @@ class MemoryRegistry:
     def expire(self) -> None:
         """Forget the nodes whose time has run out."""
         now = self._clock.monotonic()
+        self._left = {id: at for id, at in self._left.items() if now - at < LEFT}
         for key, node_id in [at for at, due in self._expiry.items() if due <= now]:
             self._remove(key, {node_id})
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+
 import msgspec
 
-from microcosmos.base import context, errors
+from microcosmos.base import errors
 from microcosmos.rpc.handler import endpoint
 from microcosmos.rpc.server import Hosted
 
 from .interface import (
     UNLISTED,
-    WAIT,
     Changes,
     Descriptions,
     Endpoint,
@@ -58,6 +59,14 @@ class ShownService(msgspec.Struct):
     options: ShownOptions
 
 
+class ShownResult(msgspec.Struct):
+    """A `Result`, with its integer as text."""
+
+    action: str
+    service: ShownService
+    timestamp: str
+
+
 class Shown(msgspec.Struct):
     """What GetService and ListServices answer."""
 
@@ -83,6 +92,7 @@ class RegistryService:
             endpoint(self.register, NAME, lenient=True),
             endpoint(self.deregister, NAME, lenient=True),
             endpoint(self.watch, NAME, lenient=True),
+            endpoint(self.follow, NAME, lenient=True, metadata={UNLISTED: "true"}),
         ]
         return Hosted(NAME, endpoints)
 
@@ -115,21 +125,33 @@ class RegistryService:
         await self._registry.deregister(service)
 
     async def watch(
+        self, service: str = "", options: Options = DEFAULTS
+    ) -> AsyncIterator[ShownResult]:
+        """The changes from now on, of one service or of all."""
+        async for result in self._registry.watch(service, domain=options.domain):
+            yield ShownResult(result.action, _shown(result.service), str(result.timestamp))
+
+    async def follow(
         self, service: str = "", options: Options = DEFAULTS, after: int = -1, epoch: str = ""
-    ) -> Changes:
-        """The changes after a sequence; without one, or after too old a one, every service."""
+    ) -> AsyncIterator[Changes]:
+        """Every service, then all changes; after a sequence that is remembered, only these."""
         registry = self._registry
         if after < 0 or epoch != registry.epoch:
-            return await self._snapshot(service, options.domain)
-        try:
-            results = await registry.changes(after, timeout=_patience())
-        except errors.Conflict:
-            return await self._snapshot(service, options.domain)
-        return Changes(
-            epoch=registry.epoch,
-            sequence=max(after, registry.sequence) if not results else results[-1].sequence,
-            results=[result for result in results if concerns(result, service, options.domain)],
-        )
+            changes = await self._snapshot(service, options.domain)
+            yield changes
+            after = changes.sequence
+        while True:
+            try:
+                results = await registry.changes(after, timeout=None)
+            except errors.Conflict:
+                changes = await self._snapshot(service, options.domain)
+                yield changes
+                after = changes.sequence
+                continue
+            after = results[-1].sequence
+            news = [result for result in results if concerns(result, service, options.domain)]
+            if news:
+                yield Changes(epoch=registry.epoch, sequence=after, results=news)
 
     async def _snapshot(self, name: str, domain: str) -> Changes:
         services = self._registry.known(domain)
@@ -142,12 +164,6 @@ class RegistryService:
         return Changes(
             epoch=registry.epoch, sequence=registry.sequence, snapshot=True, results=results
         )
-
-
-def _patience() -> float:
-    """Seconds that a watch may wait: so that its caller has the answer before it gives up."""
-    left = context.current().remaining()
-    return WAIT if left is None else min(WAIT, left * 0.8)
 
 
 def shown(services: list[Service]) -> Shown:

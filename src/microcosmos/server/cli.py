@@ -1,4 +1,4 @@
-"""`micro server`, `micro stop`, `micro reset` and `micro nats`."""
+"""`micro server`, `micro restart`, `micro stop`, `micro reset` and `micro nats`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from typing import Any, Protocol
 import click
 import msgspec
 
-from microcosmos.base import errors
+from microcosmos.base import codec, errors
 from microcosmos.base.home import Home, ServerInfo
 
 from .lock import HomeLock
@@ -28,6 +28,11 @@ START_LIMIT = 60.0
 
 STOP_LIMIT = 60.0
 """Seconds that a server may take to drain."""
+
+RESTART_LIMIT = 300.0
+"""Seconds that `micro restart` waits for all gateways."""
+
+GATEWAY = "gateway"
 
 _POLL = 0.02
 
@@ -44,9 +49,36 @@ class Session(Protocol):
 
 @click.command()
 @click.option("--api_address", metavar="host:port", help="The HTTP gateway [MICRO_API_ADDRESS].")
+@click.option("--api_tls_cert_file", metavar="FILE", help="Its certificate [MICRO_API_TLS_…].")
+@click.option("--api_tls_key_file", metavar="FILE", help="The key of that.")
+@click.option("--api_tls_client_ca_file", metavar="FILE", help="Who signs clients' certificates.")
+@click.option(
+    "--api_http2",
+    type=click.Choice(["tls", "always", "never"]),
+    help="When it speaks HTTP/2 [MICRO_API_HTTP2].",
+)
+@click.option(
+    "--api_access_log",
+    type=click.Choice(["off", "json", "common"]),
+    help="A line for each request [MICRO_API_ACCESS_LOG].",
+)
+@click.option(
+    "--api_access_log_file",
+    metavar="FILE",
+    help="Where, if not with the other logs [MICRO_API_ACCESS_LOG_FILE].",
+)
+@click.option(
+    "--api_allowed_origins",
+    metavar="URL,…",
+    help="Whose pages may open WebSockets [MICRO_API_ALLOWED_ORIGINS].",
+)
 @click.option("--proxy_address", metavar="host:port", help="The gRPC proxy [MICRO_PROXY_ADDRESS].")
+@click.option("--proxy_tls_cert_file", metavar="FILE", help="Its certificate [MICRO_PROXY_TLS_…].")
+@click.option("--proxy_tls_key_file", metavar="FILE", help="The key of that.")
+@click.option("--proxy_tls_client_ca_file", metavar="FILE", help="Who signs clients' certificates.")
 @click.option("--web_address", metavar="host:port", help="The dashboard [MICRO_WEB_ADDRESS].")
 @click.option("--nats_address", metavar="host:port", help="The engine [MICRO_NATS_ADDRESS].")
+@click.option("--api_config", metavar="FILE", help="The gateway's policies [MICRO_API_CONFIG].")
 @click.option("--gateways", type=int, help="How many gateway processes [MICRO_GATEWAYS].")
 @click.option("--profile", help="Which backends [MICRO_PROFILE].")
 @click.option(
@@ -155,6 +187,32 @@ def stop(session: Session) -> None:
 
 
 @click.command()
+@click.argument("name", default=GATEWAY)
+@click.pass_obj
+def restart(session: Session, name: str) -> Restarted:
+    """Replace the gateways, one by one.
+
+    NAME is `gateway` for all, or one such as `gateway-1`. Each new one is ready before the old
+    one finishes its requests and leaves, so that no client notices.
+    """
+    # Imported here: `micro stop` does without it.
+    from microcosmos.rpc import blocking
+    from microcosmos.rpc.interface import Call, Unreachable
+
+    from .control import RESTART, SERVICE, Restart
+
+    if _running(session.home) is None:
+        raise errors.Unavailable("server", "no server is running for this MICRO_HOME")
+    call = Call(SERVICE, RESTART, codec.encode(Restart(name)), {}, RESTART_LIMIT)
+    try:
+        answer = blocking.call(session.home.supervisor_lane, call)
+    except Unreachable:
+        raise errors.Unavailable("server", "the server is starting or stopping") from None
+    pids: dict[str, int] = codec.decode(answer, dict[str, int], id=SERVICE)
+    return Restarted(Replaced(name, pid) for name, pid in pids.items())
+
+
+@click.command()
 @click.option("--yes", "-y", is_flag=True, help="Do not ask.")
 @click.pass_obj
 def reset(session: Session, yes: bool) -> None:
@@ -181,6 +239,21 @@ def _remove(path: Path) -> None:
             path.unlink()
     except OSError as exc:
         raise click.ClickException(f"{path} cannot be removed: {exc.strerror}") from None
+
+
+class Replaced(msgspec.Struct):
+    """A process of the platform that has come in another's place."""
+
+    name: str
+    pid: int
+
+
+class Restarted(list[Replaced]):
+    """What has been restarted."""
+
+    def readable(self) -> str:
+        """A process a line."""
+        return "\n".join(f"{one.name}  PID {one.pid}" for one in self)
 
 
 class Connection(msgspec.Struct):

@@ -1,4 +1,7 @@
-"""The supervisor over rpc, on a socket of this host: how the core asks for processes."""
+"""The supervisor over rpc, on a socket of this host: how it is asked for processes.
+
+The core asks for those of services; `micro restart` asks for new gateways.
+"""
 
 from __future__ import annotations
 
@@ -34,11 +37,33 @@ class _Nothing(msgspec.Struct):
     pass
 
 
+class Restart(msgspec.Struct):
+    """What is to be replaced: ``gateway`` is all of them, ``gateway-1`` the first."""
+
+    name: str
+
+
+RESTART = "Supervisor.Restart"
+
+Restarts = Callable[[str], Awaitable[dict[str, int]]]
+
+
 @contextlib.asynccontextmanager
-async def serve(supervisor: Spawner, path: Path) -> AsyncIterator[None]:
-    """Answer the core on a socket that only this user may open, until the block ends."""
+async def serve(
+    supervisor: Spawner, path: Path, restart: Restarts | None = None
+) -> AsyncIterator[None]:
+    """Answer on a socket that only this user may open, until the block ends.
+
+    Args:
+        supervisor: starts and signals processes.
+        path: the socket.
+        restart: replaces processes of the platform by name, and gives the new ones.
+    """
     server = Server()
-    server.add(Hosted(SERVICE, _endpoints(supervisor)))
+    endpoints = _endpoints(supervisor)
+    if restart is not None:
+        endpoints.append(_restarting(restart))
+    server.add(Hosted(SERVICE, endpoints))
     # The core has ended by then; a poll for exits that is still open need not run its course.
     async with lane.listen(path, server, drain=0.1):
         yield
@@ -60,6 +85,13 @@ def _endpoints(supervisor: Spawner) -> list[Endpoint]:
         _endpoint("Running", _Nothing, running),
         _endpoint("Exits", _After, exits),
     ]
+
+
+def _restarting(restart: Restarts) -> Endpoint:
+    async def answer(request: Restart) -> dict[str, int]:
+        return await restart(request.name)
+
+    return _endpoint("Restart", Restart, answer)
 
 
 def _endpoint(method: str, request: type, function: Callable[[Any], Awaitable[Any]]) -> Endpoint:

@@ -22,7 +22,9 @@ from microcosmos.base.context import DEFAULT_NAMESPACE
 from microcosmos.base.home import Home
 from microcosmos.base.lifespan import report_ready, stop_asked
 from microcosmos.base.tasks import background
-from microcosmos.gateway.front.blocklist import ApiService
+from microcosmos.gateway.front.blocklist import TABLE, ApiService
+from microcosmos.proxy import debug, tls
+from microcosmos.proxy.numbers import Numbers
 from microcosmos.proxy.server import serve_proxy
 from microcosmos.registry import Table, this_host
 from microcosmos.registry.connections import tag
@@ -111,13 +113,23 @@ async def main() -> None:
         _admin(home, nc)
         core = await stack.enter_async_context(open_core(home, nc))
         runtime = await stack.enter_async_context(_runtime(core, store))
-        api = ApiService(store)
+        api = ApiService(store.table(TABLE))
         hosted = [RuntimeService(runtime).hosted(), api.hosted()]
         await stack.enter_async_context(core.host(hosted))
         # First of all when the core stops, as the registry's watchers.
         stack.callback(api.close)
         address = os.environ.get("MICRO_PROXY_ADDRESS", "127.0.0.1:8081")
-        await stack.enter_async_context(serve_proxy(address, core.client, core.table))
+        proxy = serve_proxy(
+            address,
+            core.client,
+            core.table,
+            numbers=await _numbers(store),
+            tls=tls.from_environment(home.server / "proxy-tls"),
+            socket=home.proxy_socket,
+            schemas=core.registry.describe,
+            stats=debug.by_nats(nc) if nc is not None else None,
+        )
+        await stack.enter_async_context(proxy)
         logger.info("core answers, profile %s", profile.name)
         report_ready()
         await stop.wait()
@@ -145,6 +157,17 @@ async def open_core(home: Home, nc: NatsClient | None, host: str = "") -> AsyncI
         # First of all when the core stops: who waits for news is let go.
         stack.callback(core.registry.close)
         yield core
+
+
+async def _numbers(store: Store) -> Numbers:
+    """The numbers of protobuf fields that were ever published."""
+    numbers = Numbers(store)
+    try:
+        await numbers.load()
+    except errors.Error as exc:
+        # They are read when they are needed; what is published meanwhile is not made up.
+        logger.warning("the numbers of protobuf fields could not be read yet: %s", exc.detail)
+    return numbers
 
 
 def _runtime(core: Core, store: Store) -> ProcessRuntime:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 
 from microcosmos import __version__
 from microcosmos.base import errors
-from microcosmos.base.home import Home
+from microcosmos.base.home import Home, ServerInfo
 
 from .drain import Drain
 from .platform import Commands, open_platform
@@ -27,7 +27,10 @@ def _print(line: str) -> None:
 async def run(
     settings: Settings, commands: Commands | None = None, say: Callable[[str], None] = _print
 ) -> None:
-    """Run a server until SIGTERM, SIGINT or SIGHUP; a second signal ends it at once.
+    """Run a server until SIGTERM or SIGINT; a second signal ends it at once.
+
+    SIGHUP is the end of the terminal, and ends the server with it; one that has no terminal, or
+    was started by nohup, reads its certificate again.
 
     It takes the signals of its process and wants asyncio's own loop (see `processes`), so it is
     run by ``asyncio.run`` in the main thread, with uvloop left out.
@@ -41,8 +44,9 @@ async def run(
         errors.Error: it cannot run; the detail is one line for the user.
     """
     drain = Drain()
-    with _stop_signals(drain) as asked:
-        serving = asyncio.create_task(_serve(settings, commands or Commands(), say, drain))
+    look = asyncio.Event()
+    with _signals(drain, look) as asked:
+        serving = asyncio.create_task(_serve(settings, commands or Commands(), say, drain, look))
         stopping = asyncio.create_task(asked.wait())
         try:
             await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
@@ -54,13 +58,17 @@ async def run(
 
 
 async def _serve(
-    settings: Settings, commands: Commands, say: Callable[[str], None], drain: Drain
+    settings: Settings,
+    commands: Commands,
+    say: Callable[[str], None],
+    drain: Drain,
+    look: asyncio.Event,
 ) -> None:
     began = time.monotonic()
     try:
         home = _made(settings)
-        async with open_platform(home, settings, commands, drain) as addresses:
-            for line in _welcome(home, addresses, time.monotonic() - began):
+        async with open_platform(home, settings, commands, drain, look) as info:
+            for line in _welcome(home, info, time.monotonic() - began):
                 say(line)
             await asyncio.Event().wait()
     except OSError as exc:
@@ -77,20 +85,27 @@ def _made(settings: Settings) -> Home:
     return home
 
 
-def _welcome(home: Home, addresses: dict[str, str], took: float) -> Iterator[str]:
+def _welcome(home: Home, info: ServerInfo, took: float) -> Iterator[str]:
     yield f"microcosmos {__version__}, PID {os.getpid()}, home {home.path}, ready in {took:.2f} s"
     # The dashboard's address is only reserved so far: no line says that it answers.
-    forms = {"api": "http://{}", "proxy": "grpc://{}", "nats": "nats://{}"}
-    for name, form in forms.items():
-        if addresses[name]:
-            yield f"{name:<6}{form.format(addresses[name])}"
+    yield f"api   {info.api}"
+    for name, scheme in (("proxy", "grpc"), ("nats", "nats")):
+        if info.addresses[name]:
+            yield f"{name:<6}{info.schemes.get(name, scheme)}://{info.addresses[name]}"
 
 
 @contextlib.contextmanager
-def _stop_signals(drain: Drain) -> Iterator[asyncio.Event]:
-    """The event of a first signal; a second one hurries the drain."""
+def _signals(drain: Drain, look: asyncio.Event) -> Iterator[asyncio.Event]:
+    """The event of a first signal to stop; a second one hurries the drain.
+
+    Args:
+        drain: what is hurried.
+        look: set by SIGHUP, where it does not mean that the terminal has gone.
+    """
     asked = asyncio.Event()
     loop = asyncio.get_running_loop()
+    # Asked first: a handler of ours hides what was there.
+    reads_again = not _ends_with_its_terminal()
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
     def received() -> None:
@@ -100,8 +115,21 @@ def _stop_signals(drain: Drain) -> Iterator[asyncio.Event]:
 
     for number in numbers:
         loop.add_signal_handler(number, received)
+    if reads_again:
+        loop.add_signal_handler(signal.SIGHUP, look.set)
     try:
         yield asked
     finally:
         for number in numbers:
             loop.remove_signal_handler(number)
+
+
+def _ends_with_its_terminal() -> bool:
+    """Whether there is a terminal, and nobody said that its end is to be ignored."""
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        return False
+    try:
+        os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True

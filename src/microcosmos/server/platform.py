@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 import os
@@ -9,18 +10,25 @@ import socket
 import sys
 import time
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import msgspec
 
 from microcosmos import __version__
 from microcosmos.base import context, lifespan, profiles
 from microcosmos.base.home import Home, ServerInfo
+from microcosmos.base.tls import Files
+from microcosmos.gateway.front.file import VARIABLE, File
+from microcosmos.proxy import tls as proxy_tls
 from microcosmos.runtime.interface import ProcessSpec
 
 from . import control
 from .drain import Drain
+from .edges import Edges, open_edges
 from .engine import Engine, open_engine
+from .gateways import NAME as GATEWAY
+from .gateways import Gateways
 from .lock import HomeLock
 from .ports import Address, listen, parse, reserve
 from .processes import Processes
@@ -49,35 +57,68 @@ class Commands:
 
 @contextlib.asynccontextmanager
 async def open_platform(
-    home: Home, settings: Settings, commands: Commands, drain: Drain
-) -> AsyncIterator[dict[str, str]]:
+    home: Home,
+    settings: Settings,
+    commands: Commands,
+    drain: Drain,
+    look: asyncio.Event,
+) -> AsyncIterator[ServerInfo]:
     """Run the platform while the block runs; gives its addresses once everything answers.
+
+    Args:
+        home: where it keeps its state.
+        settings: what it is told.
+        commands: the programs of its own processes.
+        drain: how it is ended.
+        look: set by who wants the certificate's files to be read now.
 
     Raises:
         errors.Error: it cannot run; nothing of it is left then.
     """
     profile = profiles.load(settings.profile or None)
     settings = msgspec.structs.replace(settings, profile=profile.name)
-    with HomeLock(home):
+    File(home, settings.api_config).check()
+    _check_proxy_tls(settings)
+    with HomeLock(home), open_edges(settings, home) as edges:
         await recover(home)
         with _open_doors(settings) as doors:
             engine = open_engine(profile, settings, home, context.DEFAULT_NAMESPACE)
             await engine.check()
             addresses = {**doors.addresses(), "nats": engine.address}
-            record = _Record(home, addresses)
+            schemes = edges.schemes()
+            if settings.proxy_tls_cert_file:
+                schemes["proxy"] = "grpcs"
+            record = _Record(home, addresses, schemes)
             async with Processes() as processes:
-                family = _Family(home, settings, commands, engine, doors, processes.lifeline)
-                async with _start(family, processes, drain, record):
+                lifeline = processes.lifeline
+                family = _Family(home, settings, commands, engine, doors, edges, lifeline)
+                async with _start(family, processes, drain, record, look):
                     try:
-                        yield addresses
+                        yield record.info()
                     finally:
                         # New connections are refused from here on; open ones are drained.
                         doors.api.close()
 
 
+def _proxy_tls(settings: Settings) -> Files | None:
+    """The files of the proxy's certificate."""
+    chosen = (settings.proxy_tls_cert_file, settings.proxy_tls_key_file)
+    return proxy_tls.files(*chosen, settings.proxy_tls_client_ca_file)
+
+
+def _check_proxy_tls(settings: Settings) -> None:
+    """Refuse a certificate of the proxy that it could not show: the core would only end."""
+    if files := _proxy_tls(settings):
+        files.read()
+
+
 @contextlib.asynccontextmanager
 async def _start(
-    family: _Family, processes: Processes, drain: Drain, record: _Record
+    family: _Family,
+    processes: Processes,
+    drain: Drain,
+    record: _Record,
+    look: asyncio.Event,
 ) -> AsyncIterator[None]:
     """Start all children at once; leaving ends them last to first, services before the engine."""
 
@@ -86,17 +127,20 @@ async def _start(
         record.trees.append(grown)
         return grown
 
+    renewing = Gateways(family.gateways)
     async with (
         tree(family.engine.children()) as engine,
         Supervisor(processes, drain) as supervisor,
-        control.serve(supervisor, family.home.supervisor_lane),
+        control.serve(supervisor, family.home.supervisor_lane, renewing.restart),
         tree([family.core()]) as core,
         tree(family.gateways()) as gateways,
     ):
         for one in (engine, core, gateways):
             await one.ready()
+        renewing.grown(gateways)
         with record:
-            yield
+            async with family.edges.followed(renewing.restart, look):
+                yield
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,10 +181,12 @@ class _Family:
         commands: Commands,
         engine: Engine,
         doors: _Doors,
+        edges: Edges,
         lifeline: int,
     ) -> None:
         self.home = home
         self.engine = engine
+        self.edges = edges
         self._settings = settings
         self._commands = commands
         self._doors = doors
@@ -151,10 +197,13 @@ class _Family:
 
     def gateways(self) -> list[Child]:
         listener = self._doors.api.fileno()
-        names = [f"gateway-{number}" for number in range(1, self._settings.gateways + 1)]
+        names = [f"{GATEWAY}-{number}" for number in range(1, self._settings.gateways + 1)]
         argv = self._commands.gateway
-        extra = {GATEWAY_SOCKET: str(listener)}
-        return [self._child(name, "gateway", argv, extra, (listener,)) for name in names]
+        extra = {GATEWAY_SOCKET: str(listener), **self.edges.environment()}
+        return [
+            replace(self._child(name, GATEWAY, argv, extra, (listener,)), leave=lifespan.LEAVE)
+            for name in names
+        ]
 
     def _child(
         self,
@@ -180,7 +229,9 @@ class _Family:
             "MICRO_HOME": str(self.home.path),
             "MICRO_PROFILE": self._settings.profile,
             "MICRO_DURABILITY": self._settings.durability,
+            VARIABLE: str(Path(chosen).absolute()) if (chosen := self._settings.api_config) else "",
             **{f"MICRO_{name.upper()}_ADDRESS": where for name, where in addresses.items()},
+            **proxy_tls.environment(_proxy_tls(self._settings)),
             lifespan.LIFELINE: str(self._lifeline),
             **self.engine.environment(user),
         }
@@ -189,10 +240,11 @@ class _Family:
 class _Record:
     """`server.json`: written when everything answers, and again whenever a child is replaced."""
 
-    def __init__(self, home: Home, addresses: dict[str, str]) -> None:
+    def __init__(self, home: Home, addresses: dict[str, str], schemes: dict[str, str]) -> None:
         self.trees: list[Tree] = []
         self._home = home
         self._addresses = addresses
+        self._schemes = schemes
         self._started = time.time()
         self._open = False
 
@@ -213,9 +265,12 @@ class _Record:
             # A full disk is no reason to end what runs.
             log.warning("server.json could not be written: %s", exc)
 
-    def _write(self) -> None:
+    def info(self) -> ServerInfo:
+        """What is true now."""
         pids = {"server": os.getpid()}
         for tree in self.trees:
             pids.update(tree.pids())
-        info = ServerInfo(__version__, self._started, pids, self._addresses)
-        self._home.write_server_info(info)
+        return ServerInfo(__version__, self._started, pids, self._addresses, self._schemes)
+
+    def _write(self) -> None:
+        self._home.write_server_info(self.info())

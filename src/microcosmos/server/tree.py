@@ -19,12 +19,15 @@ from microcosmos.base.clock import SYSTEM, Clock
 from microcosmos.runtime.interface import ProcessSpec
 
 from .drain import Drain
-from .processes import Process, Processes
+from .processes import Process, Processes, kill
 
 log = logging.getLogger("microcosmos.server")
 
 START_LIMIT = 30.0
 """Seconds after which a child that has not become ready is given up."""
+
+LEAVE_LIMIT = 15.0
+"""Seconds after which a child that has a successor is killed, if it has not ended."""
 
 _TAIL = 4096
 
@@ -37,11 +40,13 @@ class Child:
         spec: how it is started.
         descriptors: what it inherits.
         ready: returns once it answers; None: it says so itself, by `lifespan.report_ready`.
+        leave: the signal that asks it to end once a successor has taken its place.
     """
 
     spec: ProcessSpec
     descriptors: tuple[int, ...] = ()
     ready: Callable[[], Awaitable[None]] | None = None
+    leave: signal.Signals = signal.SIGTERM
 
 
 class Backoff:
@@ -81,20 +86,23 @@ class Tree:
         clock: Clock = SYSTEM,
     ) -> None:
         self._processes = processes
-        self._children = children
+        self._children = {child.spec.name: child for child in children}
         self._drain = drain
         self._changed = changed
         self._clock = clock
         self._living: dict[str, Process] = {}
         self._ready: dict[str, asyncio.Future[None]] = {}
+        # By name, what is about to take a living one's place; and those whose place is taken.
+        self._coming: dict[str, asyncio.Event] = {}
+        self._aside: set[Process] = set()
         self._ending = False
 
     async def __aenter__(self) -> Tree:
         self._group = asyncio.TaskGroup()
         await self._group.__aenter__()
         loop = asyncio.get_running_loop()
-        self._ready = {child.spec.name: loop.create_future() for child in self._children}
-        self._tasks = [self._group.create_task(self._tend(child)) for child in self._children]
+        self._ready = {name: loop.create_future() for name in self._children}
+        self._tasks = [self._group.create_task(self._tend(name)) for name in self._children]
         # Let each task start its process: the children load while others are waited for.
         await asyncio.sleep(0)
         return self
@@ -106,7 +114,7 @@ class Tree:
         trace: TracebackType | None,
     ) -> None:
         self._ending = True
-        await self._drain.end(self._living.values())
+        await self._drain.end([*self._living.values(), *self._aside])
         for task in self._tasks:
             task.cancel()
         for future in self._ready.values():
@@ -120,8 +128,7 @@ class Tree:
         Raises:
             errors.Unavailable: one ended before that, or took too long; the detail says why.
         """
-        for child in self._children:
-            name = child.spec.name
+        for name, child in self._children.items():
             try:
                 await asyncio.wait_for(asyncio.shield(self._ready[name]), limit)
             except TimeoutError:
@@ -131,14 +138,85 @@ class Tree:
         """The living children."""
         return {name: process.pid for name, process in self._living.items()}
 
-    async def _tend(self, child: Child) -> None:
-        name, ready, backoff = child.spec.name, self._ready[child.spec.name], Backoff()
+    async def replace(self, child: Child, limit: float = START_LIMIT) -> asyncio.Task[None]:
+        """Start a child in the place of the living one of its name, which then is to leave.
+
+        The old one is asked to leave once the new one is ready, and killed if it takes longer
+        than `LEAVE_LIMIT`. Until then both live.
+
+        Returns:
+            The leaving of the old one.
+
+        Raises:
+            errors.Conflict: the child is being replaced already.
+            errors.Unavailable: the new one did not become ready; the old one goes on.
+        """
+        name = child.spec.name
+        if name in self._coming:
+            raise errors.Conflict("server", f"{name} is being replaced already")
+        old = self._living.get(name)
+        if old is None:
+            raise errors.Unavailable("server", f"{name} has ended, and is being started again")
+        coming = self._coming[name] = asyncio.Event()
+        try:
+            new = await self._start_beside(child, limit)
+            self._children[name] = child
+            self._living[name] = new
+        finally:
+            del self._coming[name]
+            coming.set()
+        self._changed()
+        return self._group.create_task(self._see_off(child, old), name=f"{name} leaves")
+
+    async def _start_beside(self, child: Child, limit: float) -> Process:
+        """Start a child while another of its name lives; it is ready then."""
+        if self._ending:
+            raise errors.Unavailable("server", "the server is stopping")
+        life = self._start(child)
+        if isinstance(life, str):
+            raise _not_started(child, life)
+        self._aside.add(life.process)
+        ended = asyncio.create_task(life.process.wait())
+        ready = asyncio.create_task(life.ready())
+        try:
+            await asyncio.wait((ended, ready), timeout=limit, return_when=asyncio.FIRST_COMPLETED)
+            if ended.done():
+                raise _not_started(child, _described(ended.result(), life.process.pid))
+            if not ready.done():
+                raise _not_started(child, f"it was not ready within {limit:g} s")
+        except BaseException:
+            await kill((life.process,))
+            raise
+        finally:
+            self._aside.discard(life.process)
+            for task in (ended, ready):
+                task.cancel()
+            await asyncio.gather(ended, ready, return_exceptions=True)
+            life.close()
+        return life.process
+
+    async def _see_off(self, child: Child, old: Process) -> None:
+        """Wait until one that has a successor has ended."""
+        self._aside.add(old)
+        try:
+            old.signal(child.leave)
+            async with asyncio.timeout(LEAVE_LIMIT):
+                await old.wait()
+        except TimeoutError:
+            log.warning("%s (PID %d) is killed: it would not leave", old.name, old.pid)
+            await kill((old,))
+        finally:
+            self._aside.discard(old)
+
+    async def _tend(self, name: str) -> None:
+        ready, backoff = self._ready[name], Backoff()
         while True:
             began = self._clock.monotonic()
-            ending = await self._live(child)
+            ending = await self._live(name)
             lived = self._clock.monotonic() - began
             if self._ending:
                 return
+            child = self._children[name]
             if not ready.done():
                 ready.set_exception(_not_started(child, ending))
             if ready.exception():
@@ -148,8 +226,31 @@ class Tree:
             log.warning(line, name, ending, lived, pause, _last_words(child))
             await self._clock.sleep(pause)
 
-    async def _live(self, child: Child) -> str:
-        """One life of a child, from start to end; says how it ended."""
+    async def _live(self, name: str) -> str:
+        """The lives of a child, from a start to an end that no successor saw; says how it ended."""
+        life = self._start(self._children[name])
+        if isinstance(life, str):
+            return life
+        process = self._living[name] = life.process
+        self._changed()
+        becoming = asyncio.create_task(self._become_ready(name, life))
+        try:
+            while True:
+                ending = _described(await process.wait(), process.pid)
+                if (coming := self._coming.get(name)) is not None:
+                    await coming.wait()
+                if self._living[name] is process:
+                    return ending
+                process = self._living[name]
+        finally:
+            del self._living[name]
+            becoming.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await becoming
+            life.close()
+
+    def _start(self, child: Child) -> _Life | str:
+        """Start a process; a text says why that failed."""
         try:
             mine, theirs = os.pipe()
         except OSError as exc:
@@ -161,23 +262,29 @@ class Tree:
             return f"failed to start ({error.detail})"
         finally:
             os.close(theirs)
-        self._living[child.spec.name] = process
-        self._changed()
-        becoming = asyncio.create_task(self._become_ready(child, mine))
-        try:
-            return _described(await process.wait(), process.pid)
-        finally:
-            del self._living[child.spec.name]
-            becoming.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await becoming
-            os.close(mine)
+        return _Life(child, process, mine)
 
-    async def _become_ready(self, child: Child, word: int) -> None:
-        await (child.ready() if child.ready else _heard(word))
-        future = self._ready[child.spec.name]
-        if not future.done():
-            future.set_result(None)
+    async def _become_ready(self, name: str, life: _Life) -> None:
+        await life.ready()
+        if not self._ready[name].done():
+            self._ready[name].set_result(None)
+
+
+@dataclass(frozen=True, slots=True)
+class _Life:
+    """A process that has been started, and the pipe on which it says that it is ready."""
+
+    child: Child
+    process: Process
+    word: int
+
+    async def ready(self) -> None:
+        """Wait until it answers."""
+        await (self.child.ready() if self.child.ready else _heard(self.word))
+
+    def close(self) -> None:
+        """Close the pipe."""
+        os.close(self.word)
 
 
 def _with_word(child: Child, word: int) -> tuple[ProcessSpec, tuple[int, ...]]:

@@ -6,7 +6,9 @@ import contextlib
 import uuid
 from collections.abc import AsyncIterator, Sequence
 
+from microcosmos.base import clock as clocks
 from microcosmos.registry import Table
+from microcosmos.registry.interface import REPLICA
 from microcosmos.registry.memory import MemoryRegistry
 from microcosmos.registry.service import RegistryService
 from microcosmos.rpc import Client, Hosted, MemoryNetwork, Server
@@ -15,11 +17,15 @@ from .records import record
 
 
 class MemoryPlatform:
-    """See `interface.Platform`; a registry service is on it, as on a live one."""
+    """See `interface.Platform`; a registry service is on it, as on a live one.
 
-    def __init__(self) -> None:
+    Args:
+        clock: where the registry's times come from.
+    """
+
+    def __init__(self, clock: clocks.Clock = clocks.SYSTEM) -> None:
         self.table = Table()
-        self.registry = MemoryRegistry()
+        self.registry = MemoryRegistry(clock=clock)
         self.registry.listen(self.table.apply)
         self._network = MemoryNetwork()
         self.client = Client([self._network], self.table)
@@ -28,7 +34,9 @@ class MemoryPlatform:
     async def host(self, services: Sequence[Hosted]) -> AsyncIterator[None]:
         server = Server(client=self.client)
         node = str(uuid.uuid4())
-        records = [record(hosted, node, {"protocol": "memory"}) for hosted in services]
+        # A process of ours: it is there as long as this one, and registers once.
+        about = {"protocol": "memory", REPLICA: node}
+        records = [record(hosted, node, about) for hosted in services]
         for hosted, service in zip(services, records, strict=True):
             server.add(hosted)
             await self.registry.register(service)

@@ -4,6 +4,8 @@ import asyncio
 import os
 import signal
 import socket
+import sys
+from pathlib import Path
 
 from journal import note
 
@@ -17,7 +19,11 @@ async def answer(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
 
 async def main() -> None:
     stopped = asyncio.Event()
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, lifespan.LEAVE):
+        loop.add_signal_handler(number, stopped.set)
+    if Path(os.environ["JOURNAL"] + ".broken").exists():
+        sys.exit("the gateway has lost its way")
     listener = socket.socket(fileno=int(os.environ["MICRO_GATEWAY_FD"]))
     async with await asyncio.start_server(answer, sock=listener):
         lifespan.report_ready()

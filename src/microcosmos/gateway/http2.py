@@ -1,0 +1,34 @@
+"""Requests of HTTP/2, told as those of HTTP/1.1 are, so that nobody behind has to know."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .front.request import Changed, Pairs, without
+
+
+class Http2:
+    """An RSGI application to which all requests look alike.
+
+    Args:
+        app: the application.
+    """
+
+    def __init__(self, app: Any) -> None:
+        self._answer = app.__rsgi__
+
+    def __rsgi__(self, scope: Any, proto: Any) -> Any:
+        if scope.http_version == "2":
+            scope = Changed(scope, alike(scope.headers.items(), scope.authority or ""))
+        return self._answer(scope, proto)
+
+
+def alike(pairs: Pairs, authority: str) -> Pairs:
+    """Headers with a `host`, and with one `cookie`, which HTTP/2 may send in parts."""
+    cookies = [value for name, value in pairs if name == "cookie"]
+    if len(cookies) > 1:
+        pairs = [*without(pairs, ("cookie",)), ("cookie", "; ".join(cookies))]
+    if authority:
+        # A host that says something else is not believed.
+        pairs = [*without(pairs, ("host",)), ("host", authority)]
+    return pairs
