@@ -2,15 +2,27 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
+import sockets
 from lab import BENCH, MOLECULER, Figures, Lab, Unavailable, free_port, need
 
+SOCKETS = 1000
 PYTHON_RPC = BENCH / "peers/nats_rpc.py"
 
 
 def granian_hello(lab: Lab) -> Figures:
     """Bare Granian RSGI hello, one worker."""
     return lab.wrk(_listen(lab, "peers/granian_hello.py"))
+
+
+def granian_sockets(lab: Lab) -> Figures:
+    """Bare Granian RSGI, one worker, 1,000 idle WebSockets that echo."""
+    sockets.raise_open_files()
+    url = _listen(lab, "peers/granian_sockets.py")
+    lab.wait_for_hello(url)
+    children = Path(f"/proc/{lab.pid()}/task/{lab.pid()}/children").read_text()
+    return lab.sockets(url.replace("http", "ws", 1), SOCKETS, map(int, children.split()))
 
 
 def granian_nats(lab: Lab) -> Figures:

@@ -121,6 +121,10 @@ class Lab:
         """Start one of the Python programs of this folder."""
         return self.start(sys.executable, BENCH / program, *arguments, **options)
 
+    def pid(self) -> int:
+        """The process that was started last."""
+        return self._processes[-1].pid
+
     def nats(self) -> str:
         """A plain nats-server on a free port, free to use both sides' cores; its URL."""
         if not self._nats_url:
@@ -150,6 +154,12 @@ class Lab:
         output = self.call(*reader, *map(str, numbers))
         result: dict[str, float] = json.loads(output.splitlines()[-1])
         return {"messages/s": result["per_second"]}
+
+    def sockets(self, url: str, count: int, pids: Iterable[int]) -> Figures:
+        """What idle WebSockets cost these processes."""
+        output = self.call(sys.executable, BENCH / "sockets.py", url, str(count), *map(str, pids))
+        figures: Figures = json.loads(output.splitlines()[-1])
+        return figures
 
     def wait_for_hello(self, url: str) -> None:
         """Wait until a URL greets John; every HTTP contender does this same work."""

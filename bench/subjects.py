@@ -10,6 +10,8 @@ import sys
 import time
 from pathlib import Path
 
+import sockets
+from contenders import SOCKETS
 from lab import BENCH, ROOT, Failed, Figures, Lab, Unavailable, get_json
 
 from microcosmos.base.home import Home
@@ -33,6 +35,16 @@ def gateway_nats(lab: Lab) -> Figures:
     if _lane_used(lab):
         raise Failed("the gateway took the lane although it is switched off")
     return figures
+
+
+def gateway_sockets(lab: Lab) -> Figures:
+    """`micro server` and an echo service behind 1,000 idle WebSockets: its gateway processes."""
+    sockets.raise_open_files()
+    api = _server(lab)
+    lab.call(_micro(), "run", BENCH / "ours/echo")
+    told = json.loads((lab.folder / "home/server/server.json").read_text())["pids"]
+    gateways = [pid for name, pid in told.items() if name.startswith("gateway")]
+    return lab.sockets(f"ws://{api}/echo", SOCKETS, gateways)
 
 
 def rpc_lane(lab: Lab) -> Figures:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 REQUESTS = "requests/s"
 CALLS = "calls/s, 64 callers"
+MEMORY = "KiB a socket"
 P50 = "p50 ms, one caller"
 MESSAGES = "messages/s"
 
@@ -76,6 +77,12 @@ BENCHES = {
             Target("stream by NATS", MESSAGES, "stream_nats", 0.8, "nats_stream"),
             Target("stream by the lane", MESSAGES, "stream_lane", 0.8, "nats_stream"),
         ),
+    ),
+    "sockets_1000": Bench(
+        "1,000 idle WebSockets: memory of the process that carries them",
+        "apart",
+        ("granian_sockets", "gateway_sockets"),
+        (Target("an idle WebSocket", MEMORY, "gateway_sockets", 1.1, "granian_sockets", True),),
     ),
     "server_start": Bench(
         "`micro server` until it is ready, once installed",

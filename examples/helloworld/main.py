@@ -1,6 +1,7 @@
 """Say hello: the smallest whole service."""
 
 from collections.abc import AsyncIterator
+from typing import Annotated
 
 import msgspec
 
@@ -25,7 +26,7 @@ async def call(name: str = "World") -> Greeting:
 
 
 @helloworld.endpoint
-async def stream(count: int) -> AsyncIterator[Count]:
+async def stream(count: Annotated[int, msgspec.Meta(ge=0, le=1000)]) -> AsyncIterator[Count]:
     """Count up from 0."""
     for number in range(count):
         yield Count(count=number)

@@ -10,6 +10,7 @@ from google.protobuf.descriptor_pool import DescriptorPool
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
     ProtoReflectionDescriptorDatabase,
 )
+from websockets.sync.client import connect
 
 from ..e2e.doors import DOORS, Door, Fault, ask_nats, grpc_protobuf
 from ..e2e.live import Live
@@ -64,21 +65,37 @@ def test_the_help_is_drawn_from_the_registry(hello: Live) -> None:
         page.split()
         == (
             "NAME: micro helloworld VERSION: latest "
-            "USAGE: micro helloworld [command] COMMANDS: call"
+            "USAGE: micro helloworld [command] COMMANDS: call stream"
         ).split()
     )
     page = hello.micro("helloworld", "call", "--help").out
     assert "--name string" in page
 
 
+def test_it_counts_in_every_form(hello: Live) -> None:
+    lines = '{"count":0}\n{"count":1}\n'
+    path = "/helloworld/stream?count=2"
+    assert hello.web.get(path).text == lines
+    events = hello.web.get(path, headers={"accept": "text/event-stream"}).text
+    assert events.count("data: {") == 2
+    assert events.endswith("event: end\ndata:\n\n")
+    url = str(hello.web.base_url).replace("http", "ws", 1).rstrip("/") + path
+    with connect(url, proxy=None) as socket:
+        assert [message + "\n" for message in socket] == lines.splitlines(keepends=True)
+        assert socket.close_code == 1000
+    (found,) = hello.micro("registry", "getService", "--service=helloworld").json["services"]
+    streams = [endpoint["metadata"].get("stream") for endpoint in found["endpoints"]]
+    assert streams == [None, "true"]
+
+
 def test_the_services_protocol_of_nats_shows_it(hello: Live) -> None:
     told = ask_nats(hello, "$SRV.INFO.helloworld")
     assert told["type"] == "io.nats.micro.v1.info_response"
     assert told["name"] == "helloworld"
-    (endpoint,) = told["endpoints"]
-    assert endpoint["subject"] == "rpc.helloworld.Helloworld.Call"
+    called, _ = told["endpoints"]
+    assert called["subject"] == "rpc.helloworld.Helloworld.Call"
     assert ask_nats(hello, "$SRV.PING.helloworld")["id"] == told["id"]
-    (stats,) = ask_nats(hello, "$SRV.STATS.helloworld")["endpoints"]
+    stats, _ = ask_nats(hello, "$SRV.STATS.helloworld")["endpoints"]
     assert stats["num_errors"] == 0
 
 
@@ -87,4 +104,4 @@ def test_reflection_lists_it(hello: Live) -> None:
         database = ProtoReflectionDescriptorDatabase(channel)
         assert "helloworld.Helloworld" in database.get_services()
         service = DescriptorPool(database).FindServiceByName("helloworld.Helloworld")
-        assert [method.name for method in service.methods] == ["Call"]
+        assert [method.name for method in service.methods] == ["Call", "Stream"]

@@ -179,19 +179,6 @@ async def test_pings_are_answered(site: Any, demo: Streaming) -> None:
             await (await socket.ping(b"there?"))
 
 
-async def test_a_client_that_lives_is_never_lost(
-    platform: Bench, open_site: OpenSite, demo: Streaming
-) -> None:
-    async with (
-        open_site(platform, beat=0.01) as site,
-        opened(site, "/demo/waits?first=x", ping_interval=None) as socket,
-    ):
-        assert await socket.recv() == '"x"'
-        await asyncio.sleep(0.2)  # twenty beats
-        demo.let.set()
-        assert await all_of(socket) == ['"last"']
-
-
 async def test_a_message_may_be_as_long_as_a_body(site: Any, demo: Streaming) -> None:
     demo.let.set()
     async with opened(site, "/demo/unread") as socket:

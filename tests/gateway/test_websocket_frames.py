@@ -175,6 +175,17 @@ async def test_a_client_that_answers_no_ping_is_lost(
         await site.eventually(lambda: demo.ended)
 
 
+async def test_a_client_that_answers_pings_is_never_lost(
+    platform: Bench, open_site: OpenSite, demo: Streaming
+) -> None:
+    async with open_site(platform, beat=0.01) as site, opened(site, "/demo/waits") as socket:
+        for _ in range(20):
+            assert await socket.receive() == (PING, b"")
+            await socket.send(frame(PONG))
+        demo.let.set()
+        assert await socket.closed() == 1000
+
+
 async def test_a_client_that_is_held_up_is_not_lost(
     platform: Bench, open_site: OpenSite, demo: Streaming
 ) -> None:

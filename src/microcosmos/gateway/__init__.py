@@ -6,6 +6,7 @@ receive.py     the bytes of a body, within limits of size and time
 body.py        query strings, JSON, forms and uploads to one JSON request
 patience.py    calls whose client has gone are cancelled
 answer.py      answers, errors, CORS, compression
+streams/       Server-Sent Events, JSON a line, WebSockets
 exchange.py    an exchange of Granian's, for who wants to see its answer
 access.py      the access log: a line for each request
 lines.py       lines of several processes in one file

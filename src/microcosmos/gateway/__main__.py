@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import resource
 import socket
 import sys
 
@@ -69,8 +71,17 @@ async def _leave_when_asked(serving: Serving, stop: asyncio.Event) -> None:
     stop.set()
 
 
+def _allow_many_files() -> None:
+    """A WebSocket takes two, and the usual limit is 1,024 unless somebody asks for more."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    # Where the kernel has a limit of its own below it, as on macOS, what there is has to do.
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
 if __name__ == "__main__":
     log.setup()
+    _allow_many_files()
     collector.calm()
     try:
         uvloop.run(main())

@@ -10,7 +10,7 @@ import asyncio
 from typing import Any
 
 from .backlog import Backlog
-from .descriptors import Descriptors, Held, writable
+from .descriptors import Descriptors, Held, connection_of, writable
 
 AHEAD = 256 * 1024
 """Bytes of an answer that are sent before anybody looks whether its client reads."""
@@ -47,7 +47,7 @@ class Room:
             return
         if self._number is None:
             self._number = self._descriptors.find(self._scope)
-            if self._number is not None and self._scope.http_version == "2":
+            if self._number is not None and connection_of(self._scope).http_version == "2":
                 self._backlog = self._descriptors.share(self._number, self._scope)
         while self._number is not None and not writable(self._number):
             held = self._descriptors.copy(self._number, self._scope)

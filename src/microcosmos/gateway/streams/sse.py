@@ -8,15 +8,15 @@ from .ndjson import one_line
 
 KIND = "text/event-stream"
 
-RETRY = 2000
-"""Milliseconds after which an EventSource opens a stream again that broke."""
+RETRY = 2.0
+"""Seconds after which an EventSource opens a stream again that broke."""
 
 
 class Events:
     """Answers as events; a break is told from an end by the event ``end``. See `outlet.Form`."""
 
     kind = KIND
-    opening = b"retry: %d\n\n" % RETRY
+    opening = b"retry: %d\n\n" % (RETRY * 1000)
     beat = b": ping\n\n"
     ending = b"event: end\ndata:\n\n"
 
