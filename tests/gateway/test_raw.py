@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -10,10 +11,12 @@ from typing import Any
 
 import httpx
 import pytest
-from fastapi import FastAPI
+from fastapi import FastAPI, WebSocket
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response, StreamingResponse
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from microcosmos import Service, errors
 from microcosmos.gateway.raw import forward
@@ -416,3 +419,99 @@ def test_a_bad_declaration_is_refused_where_it_is_written(
 def test_a_path_to_mount_at_has_no_fields() -> None:
     with pytest.raises(TypeError, match="no path to mount at"):
         Service("files").mount("/{id}", FastAPI())
+
+
+# WebSockets of applications
+
+
+def _talkative() -> tuple[Service, asyncio.Event]:
+    app, left = FastAPI(), asyncio.Event()
+
+    @app.websocket("/echo")
+    async def echo(socket: WebSocket) -> None:
+        await socket.accept()
+        try:
+            while True:
+                message = await socket.receive()
+                if message["type"] == "websocket.disconnect":
+                    left.set()
+                    return
+                if message.get("bytes") is not None:
+                    await socket.send_bytes(message["bytes"][::-1])
+                elif message["text"] == "enough":
+                    await socket.close(4321, "as asked")
+                    return
+                else:
+                    await socket.send_text(f"{socket.url.path} {message['text']}")
+        finally:
+            left.set()
+
+    @app.websocket("/closed")
+    async def closed(socket: WebSocket) -> None:
+        await socket.close()
+
+    @app.websocket("/fails")
+    async def fails(socket: WebSocket) -> None:
+        await socket.accept()
+        raise RuntimeError("a secret")
+
+    service = Service("talk")
+    service.mount("/ws", app)
+    return service, left
+
+
+async def test_a_websocket_of_an_application_carries_texts_and_bytes(site: Site) -> None:
+    service, left = _talkative()
+    await site.bench.start(service)
+    url = f"ws://127.0.0.1:{site.port}/talk/ws/echo"
+    async with connect(url, proxy=None) as socket:
+        await socket.send("hi")
+        assert await socket.recv() == "/talk/ws/echo hi"
+        await socket.send(b"\x00\x01\xff")
+        assert await socket.recv() == b"\xff\x01\x00"
+        await socket.send("")
+        assert await socket.recv() == "/talk/ws/echo "
+    async with asyncio.timeout(10):
+        await left.wait()
+
+
+async def test_an_application_closes_with_its_own_code(site: Site) -> None:
+    await site.bench.start(_talkative()[0])
+    url = f"ws://127.0.0.1:{site.port}/talk/ws/echo"
+    async with connect(url, proxy=None) as socket:
+        await socket.send("enough")
+        with pytest.raises(ConnectionClosed):
+            await socket.recv()
+        assert (socket.close_code, socket.close_reason) == (4321, "as asked")
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [("/talk/ws/closed", 403), ("/talk/ws/nothing", 403), ("/talk/other", 404), ("/files/x", 404)],
+)
+async def test_a_websocket_that_is_not_let_in_is_told(site: Site, path: str, status: int) -> None:
+    await site.bench.start(_talkative()[0])
+    with pytest.raises(InvalidStatus) as refused:
+        async with connect(f"ws://127.0.0.1:{site.port}{path}", proxy=None):
+            pass
+    assert refused.value.response.status_code == status
+    assert json.loads(refused.value.response.body or b"{}")["Code"] == status
+
+
+async def test_a_websocket_from_elsewhere_is_not_let_in(site: Site) -> None:
+    await site.bench.start(_talkative()[0])
+    url = f"ws://127.0.0.1:{site.port}/talk/ws/echo"
+    with pytest.raises(InvalidStatus) as refused:
+        async with connect(url, proxy=None, origin="http://elsewhere"):
+            pass
+    assert refused.value.response.status_code == 403
+
+
+async def test_an_application_that_fails_closes_its_websocket(site: Site) -> None:
+    await site.bench.start(_talkative()[0])
+    url = f"ws://127.0.0.1:{site.port}/talk/ws/fails"
+    async with connect(url, proxy=None) as socket:
+        with pytest.raises(ConnectionClosed):
+            await socket.recv()
+        assert socket.close_code == 4500
+        assert "secret" not in (socket.close_reason or "")

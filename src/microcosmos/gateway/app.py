@@ -15,12 +15,13 @@ from microcosmos import __version__
 from microcosmos.base import codec, context, errors
 from microcosmos.registry import Table
 from microcosmos.rpc import DEFAULT_TIMEOUT, Call, Client
+from microcosmos.rpc.http import WEBSOCKET, encode_head
 
 from . import answer, body
 from .grpcweb import GrpcWeb
 from .openapi import site as openapi
 from .patience import PATIENCE, Patience
-from .raw.forward import forward
+from .raw.forward import forward, request_head
 from .raw.paths import RawPaths
 from .receive import discard, receive
 from .routes import NoRoute, Route, Routes
@@ -223,7 +224,16 @@ class Gateway:
     ) -> None:
         """Carry a WebSocket."""
         try:
-            route = self._routes[scope.path]
+            try:
+                route = self._routes[scope.path]
+            except NoRoute:
+                raw = self._raw.find(scope.path, WEBSOCKET)
+                if raw is None:
+                    raise
+                head = encode_head(request_head(scope, WEBSOCKET))
+                call = Call(raw.service, raw.endpoint, head, metadata)
+                await self._streams.carry(call, scope, proto, request)
+                return
             sent = body.from_query(route, scope.query_string)
             call = _open_call(route, sent, request, metadata)
             await self._streams.converse(call, route.takes, scope, proto, request)

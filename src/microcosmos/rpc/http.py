@@ -2,7 +2,8 @@
 
 The call's body is a `RequestHead`, the messages after it are the request's body as it comes. The
 first message of the answer is a `ResponseHead`, the others are the response's body. Of a WebSocket
-each message after the heads has one byte before it, `TEXT` or `BINARY`.
+each message after the heads has one byte before it, `TEXT` or `BINARY`; the last one of the answer
+may be `CLOSE` with a code and a reason.
 """
 
 from __future__ import annotations
@@ -20,13 +21,17 @@ METHODS = "method"
 
 TEXT = b"t"
 BINARY = b"b"
+CLOSE = b"c"
+
+WEBSOCKET = "WEBSOCKET"
+"""The method of the head of a WebSocket."""
 
 
 class RequestHead(msgspec.Struct, kw_only=True):
     """The beginning of a request.
 
     Attributes:
-        method: ``GET``; ``WEBSOCKET`` for one.
+        method: ``GET``; `WEBSOCKET` of one.
         scheme: ``http`` or ``https``.
         path: decoded, from the root of the gateway.
         query: as it came, without ``?``.

@@ -75,8 +75,8 @@ async def forward(
         await stream.close()
 
 
-def request_head(scope: Any) -> RequestHead:
-    """What is told of a request before its body."""
+def request_head(scope: Any, method: str = "") -> RequestHead:
+    """What is told of a request before its body, under another method if one is given."""
     headers = [(name, value) for name, value in scope.headers.items() if name not in _HOP]
     names = dict(headers)
     sent = "transfer-encoding" in scope.headers or names.get("content-length", "0") != "0"
@@ -85,7 +85,7 @@ def request_head(scope: Any) -> RequestHead:
         sent = names.get("content-length") != "0"
     address, _, port = scope.client.rpartition(":")
     return RequestHead(
-        method=scope.method,
+        method=method or scope.method,
         scheme=scope.scheme,
         path=scope.path,
         query=scope.query_string,

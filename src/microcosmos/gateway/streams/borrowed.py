@@ -12,6 +12,7 @@ from granian._granian import RSGIProtocolClosed, RSGIProtocolError
 
 from microcosmos.base import errors
 from microcosmos.rpc import MAX_BODY
+from microcosmos.rpc.http import BINARY, TEXT
 
 _FAILED = (RSGIProtocolClosed, RSGIProtocolError)
 _CLOSE = 0
@@ -23,9 +24,11 @@ class Borrowed:
     Args:
         transport: what Granian gave when it was accepted.
         limit: the longest message, in bytes.
+        marked: as of `websocket.Lent`.
     """
 
-    def __init__(self, transport: Any, limit: int = MAX_BODY) -> None:
+    def __init__(self, transport: Any, limit: int = MAX_BODY, *, marked: bool = False) -> None:
+        self._marked = marked
         self._transport = transport
         self._limit = limit
         self._over = False
@@ -47,13 +50,19 @@ class Borrowed:
         if len(whole) > self._limit:
             detail = f"a message has {len(whole)} bytes; the limit is {self._limit}"
             raise errors.TooLarge("gateway", detail)
+        if self._marked:
+            return (TEXT if isinstance(data, str) else BINARY) + whole
         return whole
 
     async def send(self, message: bytes) -> None:
         """See `websocket.WebSocket`."""
         if not self._over:
             try:
-                await self._transport.send_str(message.decode(errors="replace"))
+                if self._marked and message[:1] == BINARY:
+                    await self._transport.send_bytes(message[1:])
+                else:
+                    text = message[1:] if self._marked else message
+                    await self._transport.send_str(text.decode(errors="replace"))
             except _FAILED:
                 self._over = True
 

@@ -29,8 +29,13 @@ class Handshakes:
         self._descriptors = descriptors
         self._beats = beats
 
-    async def accept(self, scope: Any, proto: Any) -> WebSocket:
+    async def accept(self, scope: Any, proto: Any, *, marked: bool = False) -> WebSocket:
         """Let one in. Once it is over, it is released, and then ``proto`` closed.
+
+        Args:
+            scope: the request.
+            proto: its exchange.
+            marked: whether messages have a byte before them that says what they are.
 
         Raises:
             RSGIProtocolError: the client has gone.
@@ -38,8 +43,8 @@ class Handshakes:
         transport = await proto.accept()
         held = self._hold(scope)
         if held is None:
-            return Borrowed(transport)
-        lent = Lent(self._beats)
+            return Borrowed(transport, marked=marked)
+        lent = Lent(self._beats, marked=marked)
         await lent.start(held)
         return lent
 

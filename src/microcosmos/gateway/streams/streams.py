@@ -16,7 +16,7 @@ from microcosmos.gateway.patience import Patience
 from microcosmos.gateway.routes import Route
 from microcosmos.rpc import Call, Client, Stream
 
-from . import ndjson, sse
+from . import applications, ndjson, sse
 from .beats import EVERY, Beats
 from .descriptors import Descriptors
 from .handshake import Handshakes
@@ -169,6 +169,34 @@ class Streams:
                 return
             try:
                 await _converse(socket, stream, takes)
+            finally:
+                socket.release()
+
+    async def carry(self, call: Call, scope: Any, proto: Any, request: dict[str, str]) -> None:
+        """Let a WebSocket in to an application, and carry its messages both ways as they are.
+
+        Args:
+            call: the request, with a `rpc.http.RequestHead`.
+            scope: the request, as Granian has it.
+            proto: its exchange.
+            request: its headers.
+
+        Raises:
+            errors.Error: it was not let in; it is for the caller to tell.
+        """
+        self._origins.check(request.get("origin", ""), request.get("host", ""))
+        async with self._opened(call) as stream:
+            await applications.admitted(stream, call)
+            try:
+                socket = await self._handshakes.accept(scope, proto, marked=True)
+            except _GONE:
+                return
+            try:
+                await applications.carry(socket, stream)
+            except errors.Error as error:
+                await socket.close(_FAILED + error.code, error.detail)
+            except asyncio.CancelledError:
+                await socket.close(_RESTARTING, _stopping().detail)
             finally:
                 socket.release()
 

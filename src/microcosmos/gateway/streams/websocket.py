@@ -15,6 +15,7 @@ from websockets.protocol import OPEN, Side
 from websockets.protocol import Protocol as Frames
 
 from microcosmos.rpc import MAX_BODY
+from microcosmos.rpc.http import BINARY, TEXT
 
 from .beats import Beats
 from .descriptors import Held
@@ -64,9 +65,11 @@ class Lent(asyncio.Protocol):
     Args:
         beats: the pings.
         limit: the longest message, in bytes.
+        marked: whether messages have a byte before them that says what they are; see `rpc.http`.
     """
 
-    def __init__(self, beats: Beats, limit: int = MAX_BODY) -> None:
+    def __init__(self, beats: Beats, limit: int = MAX_BODY, *, marked: bool = False) -> None:
+        self._marked = marked
         self._frames = Frames(Side.SERVER, state=OPEN, max_size=limit, logger=_log)
         self._beats = beats
         self._held: Held | None = None
@@ -107,7 +110,12 @@ class Lent(asyncio.Protocol):
     async def send(self, message: bytes) -> None:
         """See `WebSocket`."""
         if not self._over:
-            self._frames.send_text(message)
+            if not self._marked:
+                self._frames.send_text(message)
+            elif message[:1] == TEXT:
+                self._frames.send_text(message[1:])
+            else:
+                self._frames.send_binary(message[1:])
             self._write()
         while self._room is not None and not self._over:
             await self._room
@@ -209,6 +217,8 @@ class Lent(asyncio.Protocol):
                 if not self._over:
                     self._frames.fail(1007, "the text is not valid UTF-8")
                 return
+        if self._marked:
+            message = (TEXT if self._is_text else BINARY) + message
         self._unread.append(message)
         self._ahead += len(message) + _WEIGHT
         self._wake()

@@ -14,7 +14,9 @@ from urllib.parse import quote
 from microcosmos.base import codec
 from microcosmos.rpc.http import (
     BINARY,
+    CLOSE,
     TEXT,
+    WEBSOCKET,
     RequestHead,
     ResponseHead,
     decode_request,
@@ -26,7 +28,6 @@ Receive = Callable[[], Awaitable[Event]]
 Send = Callable[[Event], Awaitable[None]]
 App = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
 
-WEBSOCKET = "WEBSOCKET"
 _SAFE = "/:@!$&'()*+,;=~-._"
 
 
@@ -212,6 +213,9 @@ class _Socket(_Exchange):
                 await self.say(payload)
             case "websocket.close" if not self.begun:
                 await self.begin({}, 403)
+            case "websocket.close":
+                why = f"{event.get('code', 1000)} {event.get('reason') or ''}"
+                await self.say(CLOSE + why.encode())
             case _:
                 pass
 

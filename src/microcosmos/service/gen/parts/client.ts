@@ -274,7 +274,7 @@ class Talk<Item, Answer> implements Dialogue<Item, Answer> {
       socket.onopen = () => resolve();
       socket.onclose = (event) => {
         signal?.removeEventListener("abort", abort);
-        if (event.code !== 1000) this.fail(closed(sent.endpoint, event.code, event.reason));
+        if (event.code !== 1000 && event.code !== 1005) this.fail(closed(sent.endpoint, event.code, event.reason));
         this.over = true;
         this.wake();
         resolve();
