@@ -99,8 +99,8 @@ def test_a_killed_replica_is_missed_by_its_own_callers_for_less_than_a_second(li
             os.kill(pid, signal.SIGKILL)
             own.more(60)
             until(lambda: len(replicas(live, "victim")) == 3)
-        pids = {live.web.get("/victim").json()["pid"] for _ in range(12)}
-        assert len(pids) == 3
+        # Callers in step with each other may each meet the same replica for a while.
+        until(lambda: len({answer.text for answer in own.journal[-200:] if answer.good}) == 3)
     assert other.errors == [], other.told()
     assert own.window < 1.0 * 3, own.told()
     assert len(own.errors) <= 6, own.told()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
@@ -19,6 +19,10 @@ from microcosmos.rpc.interface import DEFAULT_TIMEOUT, Call, Unreachable, check_
 from .environments import Environment
 from .exits import UnknownEndpoint
 from .items import Sending
+
+if TYPE_CHECKING:
+    from microcosmos.proxy.client import Trust
+    from microcosmos.proxy.remote import ProxyStream
 
 
 class _Named(msgspec.Struct):
@@ -166,9 +170,10 @@ class Caller:
             exits.UnknownEndpoint: the service has no such endpoint.
             errors.Error: what came of it.
         """
+        known = list(self.describe(service) if known is None else known)
         places = self._serving(service, endpoint, known)
         call = self._call(service, endpoint, body, metadata or {}, timeout)
-        with self._opened(call, places) as opened:
+        with self._opened(call, places, known) as opened:
             sending = Sending(opened, items)
             yield from opened
         sending.check()
@@ -223,9 +228,11 @@ class Caller:
         whose = f"no replica of {call.service} is alive" if places.replicas else "the core is away"
         raise errors.Unavailable(call.service, f"{whose}; try again later")
 
-    def _opened(self, call: Call, places: _Places) -> blocking.BlockingStream:
+    def _opened(
+        self, call: Call, places: _Places, known: Iterable[Service]
+    ) -> blocking.BlockingStream | ProxyStream:
         if not self._environment.local:
-            raise errors.Unavailable(call.service, "streams reach the server of this host only")
+            return self._opened_far(call, known)
         self._running()
         self._sent = True
         for lane in random.sample(places.lanes, len(places.lanes)):
@@ -236,6 +243,14 @@ class Caller:
         raise errors.Unavailable(
             call.service, f"no replica of {call.service} is alive on this host; try again later"
         )
+
+    def _opened_far(self, call: Call, known: Iterable[Service]) -> ProxyStream:
+        from microcosmos.proxy.remote import ProxyStream
+
+        self._sent = True
+        endpoint = endpoints(known)[call.endpoint]
+        far = self._environment
+        return ProxyStream(far.address, call, endpoint.metadata, _trust(far))
 
     def _own_proxy(self) -> Environment:
         """The proxy of this home, on a socket: there is no TLS, whatever its port has."""
@@ -253,8 +268,7 @@ class Caller:
         if environment.local:
             self._running()
             environment = self._own_proxy()
-        trust = client.Trust(environment.ca, environment.cert, environment.key)
-        return client.describe(environment.address, service, trust=trust)
+        return client.describe(environment.address, service, trust=_trust(environment))
 
     def _running(self) -> ServerInfo:
         info = self._home.server_info()
@@ -295,7 +309,7 @@ def _through_proxy(environment: Environment, call: Call) -> bytes:
     # Imported here: gRPC takes longer to import than the rest of a command together.
     from microcosmos.proxy import client
 
-    trust = client.Trust(environment.ca, environment.cert, environment.key)
+    trust = _trust(environment)
     timeout = call.timeout or DEFAULT_TIMEOUT
     return client.call(
         environment.address,
@@ -306,3 +320,9 @@ def _through_proxy(environment: Environment, call: Call) -> bytes:
         timeout,
         trust,
     )
+
+
+def _trust(environment: Environment) -> Trust:
+    from microcosmos.proxy.client import Trust
+
+    return Trust(environment.ca, environment.cert, environment.key)

@@ -113,11 +113,10 @@ def call(
         errors.Error: what the service answered.
     """
     handler, _, method = endpoint.partition(".")
-    headers = [_header(name.lower(), value) for name, value in (metadata or {}).items()]
-    headers += [("timeout", str(int(timeout * 1e9))), ("x-content-type", "application/json")]
-    with _channel(address, trust) as channel:
+    headers = headers_of(metadata or {}, timeout)
+    with channel_to(address, trust) as channel:
         send: Any = channel.unary_unary(f"/{service}.{handler}/{method}")
-        with _told(address, Call(service, endpoint, b"", {}, timeout)):
+        with told(address, Call(service, endpoint, b"", {}, timeout)):
             answer: bytes = send(body_json or b"{}", timeout=timeout, metadata=headers)
     return answer
 
@@ -140,13 +139,13 @@ def describe(
     from grpc_reflection.v1alpha import reflection_pb2 as messages
 
     request = messages.ServerReflectionRequest(file_by_filename=f"{package(service)}.proto")
-    with _channel(address, trust) as channel:
+    with channel_to(address, trust) as channel:
         ask: Any = channel.stream_stream(
             "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
             request_serializer=messages.ServerReflectionRequest.SerializeToString,
             response_deserializer=messages.ServerReflectionResponse.FromString,
         )
-        with _told(address, Call(service, "reflection", b"", {}, timeout)):
+        with told(address, Call(service, "reflection", b"", {}, timeout)):
             answer = next(iter(ask(iter([request]), timeout=timeout)))
     if answer.HasField("error_response"):
         refused = answer.error_response
@@ -154,6 +153,18 @@ def describe(
         raise status.from_grpc(code, refused.error_message, None, service)
     file: bytes = answer.file_descriptor_response.file_descriptor_proto[0]
     return file
+
+
+def headers_of(metadata: Mapping[str, str], timeout: float | None) -> list[tuple[str, str]]:
+    """The headers of a call whose messages are JSON.
+
+    Raises:
+        errors.BadRequest: metadata that gRPC cannot send.
+    """
+    headers = [_header(name.lower(), value) for name, value in metadata.items()]
+    if timeout is not None:
+        headers.append(("timeout", str(int(timeout * 1e9))))
+    return [*headers, ("x-content-type", "application/json")]
 
 
 def _header(name: str, value: str) -> tuple[str, str]:
@@ -177,7 +188,8 @@ def target(address: str) -> tuple[str, bool]:
     return (host if has_port else f"{host}:{443 if secure else 80}"), secure
 
 
-def _channel(address: str, trust: Trust) -> grpc.Channel:
+def channel_to(address: str, trust: Trust) -> grpc.Channel:
+    """A channel to a proxy; see `call` for the address."""
     if address.startswith("unix:"):
         return grpc.insecure_channel(address, options=_OPTIONS)
     where, secure = target(address)
@@ -187,7 +199,8 @@ def _channel(address: str, trust: Trust) -> grpc.Channel:
 
 
 @contextmanager
-def _told(address: str, call: Call) -> Iterator[None]:
+def told(address: str, call: Call) -> Iterator[None]:
+    """Raise what gRPC raises in the block as an error of ours."""
     try:
         yield
     except grpc.RpcError as exc:
