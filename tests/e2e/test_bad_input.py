@@ -359,4 +359,7 @@ def test_a_service_that_never_answers_is_given_up(
     told = "micro: did not answer within 30 s as service silent; its last line: so far (trace "
     assert said.err.splitlines()[-1].startswith(told)
     row = live.status("silent")
-    assert row["metadata"]["error"] == "did not answer within 30 s as service silent; its last line: so far"
+    assert (
+        row["metadata"]["error"]
+        == "did not answer within 30 s as service silent; its last line: so far"
+    )
