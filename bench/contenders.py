@@ -56,6 +56,15 @@ def nats_rpc_headers(lab: Lab) -> Figures:
     return _nats_rpc(lab, "--headers")
 
 
+def grpc_nats(lab: Lab) -> Figures:
+    """Bare grpcio.aio server + nats-py in front of a bare nats-py service, three short headers."""
+    lab.nats()
+    lab.python("peers/nats_echo.py", ready="ready")
+    port = free_port()
+    lab.python("peers/grpc_nats.py", env={"PORT": str(port)}, ready="ready")
+    return lab.rpc(sys.executable, BENCH / "grpc_load.py", f"127.0.0.1:{port}")
+
+
 def nats_stream(lab: Lab) -> Figures:
     """Bare nats-py publish and subscribe, 1 KB each, with our window acknowledged by halves."""
     lab.nats()

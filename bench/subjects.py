@@ -47,6 +47,13 @@ def gateway_sockets(lab: Lab) -> Figures:
     return lab.sockets(f"ws://{api}/echo", SOCKETS, gateways)
 
 
+def grpc_proxy(lab: Lab) -> Figures:
+    """`micro server` and `micro run helloworld`, called by gRPC with JSON."""
+    _helloworld(lab)
+    info = json.loads((lab.folder / "home/server/server.json").read_text())
+    return lab.rpc(sys.executable, BENCH / "grpc_load.py", info["addresses"]["proxy"])
+
+
 def rpc_lane(lab: Lab) -> Figures:
     """Our client by the lane: JSON, checked types, trace, deadline."""
     return _rpc(lab, "lane")

@@ -78,6 +78,12 @@ BENCHES = {
             Target("stream by the lane", MESSAGES, "stream_lane", 0.8, "nats_stream"),
         ),
     ),
+    "grpc": Bench(
+        "gRPC unary to a service, the whole server side on one core",
+        "apart",
+        ("grpc_nats", "grpc_proxy"),
+        (Target("gRPC by the proxy", CALLS, "grpc_proxy", 0.9, "grpc_nats"),),
+    ),
     "sockets_1000": Bench(
         "1,000 idle WebSockets: memory of the process that carries them",
         "apart",

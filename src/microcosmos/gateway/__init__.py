@@ -6,7 +6,12 @@ receive.py     the bytes of a body, within limits of size and time
 body.py        query strings, JSON, forms and uploads to one JSON request
 patience.py    calls whose client has gone are cancelled
 answer.py      answers, errors, CORS, compression
+encodings.py   what a client accepts, and what it has already
 streams/       Server-Sent Events, JSON a line, WebSockets
+raw/           endpoints that take whole requests, and mounted applications
+openapi/       the document of everything that can be called, and its page
+grpcweb.py     gRPC-Web, handed to the proxy
+front/         policies: limits, block list, static files, routes, cache, proxies
 exchange.py    an exchange of Granian's, for who wants to see its answer
 access.py      the access log: a line for each request
 lines.py       lines of several processes in one file

@@ -7,6 +7,8 @@ from typing import Any
 
 from microcosmos.base import context, errors
 
+from .encodings import accepts
+
 Header = tuple[str, str]
 
 JSON: Header = ("content-type", "application/json")
@@ -40,21 +42,11 @@ def send(proto: Any, request: dict[str, str], body: bytes, status: int = 200) ->
     answer = headers_of(request)
     if len(body) >= COMPRESS_FROM:
         answer.append(("vary", "Accept-Encoding"))
-        if accepts_gzip(request.get("accept-encoding", "")):
+        if accepts(request.get("accept-encoding", ""), "gzip"):
             packer = zlib.compressobj(level=5, wbits=31)
             body = packer.compress(body) + packer.flush()
             answer.append(("content-encoding", "gzip"))
     proto.response_bytes(status, answer, body)
-
-
-def accepts_gzip(accepted: str) -> bool:
-    """Whether ``gzip``, or anything, is accepted with a weight that is not 0."""
-    weights: dict[str, str] = {}
-    for part in accepted.lower().split(","):
-        name, _, weight = part.partition(";")
-        weights[name.strip()] = weight.partition("=")[2].strip()
-    weight = weights.get("gzip", weights.get("*", "0"))
-    return not weight or weight.strip("0.") != ""
 
 
 def send_error(

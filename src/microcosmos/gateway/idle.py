@@ -7,14 +7,16 @@ A live client that holds its connections open could so keep everybody else out.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
 import socket
+import stat
 import struct
 import sys
 import time
 from collections import Counter
+from collections.abc import Iterator
 from typing import Any
-
-from .connections import connections
 
 _TICKS = 4
 """How often the connections are looked at, within the time that they may be idle."""
@@ -58,13 +60,50 @@ class Idle:
         asked, self._asked = self._asked, set()
         now = time.monotonic()
         idle: dict[str, float] = {}
-        for client, connection in connections(self._port):
+        for client, connection in _connections(self._port):
             if client in self._busy or client in asked or _sending(connection):
                 continue
             since = idle[client] = self._idle.get(client, now)
             if now - since >= limit and client not in self._busy:
                 connection.shutdown(socket.SHUT_RDWR)
         self._idle = idle
+
+
+def _connections(port: int) -> Iterator[tuple[str, socket.socket]]:
+    """This process' connections to a port of its own, by their peers as RSGI names them.
+
+    Each is a copy, good until the next one: its number cannot become another's meanwhile.
+    """
+    for name in os.listdir("/dev/fd"):  # noqa: PTH208 - names are numbers here
+        connection = _socket(int(name))
+        if connection is None:
+            continue
+        with contextlib.suppress(OSError):
+            here, there = connection.getsockname(), connection.getpeername()
+            if isinstance(here, tuple) and here[1] == port:
+                yield _client(there), connection
+        connection.close()
+
+
+def _socket(descriptor: int) -> socket.socket | None:
+    """A copy of a socket, or None if it is no socket, or has just been closed."""
+    copy = -1
+    try:
+        if not stat.S_ISSOCK(os.fstat(descriptor).st_mode):
+            return None
+        copy = os.dup(descriptor)
+        return socket.socket(fileno=copy)
+    except OSError:
+        if copy >= 0:
+            os.close(copy)
+        return None
+
+
+def _client(address: tuple[Any, ...]) -> str:
+    if len(address) == 2:
+        return f"{address[0]}:{address[1]}"
+    scope = f"%{address[3]}" if address[3] else ""
+    return f"[{address[0]}{scope}]:{address[1]}"
 
 
 def _sending(connection: socket.socket) -> bool:

@@ -14,7 +14,6 @@ import sys
 import types
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import pytest
@@ -120,19 +119,8 @@ def site(platform: Bench, microcosmos_runner: asyncio.Runner) -> Iterator[str]:
         listening = socket.create_server(("127.0.0.1", 0))
         port = listening.getsockname()[1]
         gateway = Gateway(platform.platform.client, platform.platform.table)
-        await stack.enter_async_context(serve(gateway, listening))
+        await stack.enter_async_context(serve(gateway, listening, websockets=True))
         return f"http://127.0.0.1:{port}"
 
     yield microcosmos_runner.run(start())
     microcosmos_runner.run(stack.aclose())
-
-
-async def websockets(url: str) -> Any:
-    """Skip unless the gateway lets WebSockets in: that is another room's, and may come later."""
-    import websockets
-
-    try:
-        async with websockets.connect(f"ws{url.removeprefix('http')}/things/chat"):
-            pass
-    except websockets.InvalidStatus:
-        pytest.skip("the gateway lets no WebSocket in yet")

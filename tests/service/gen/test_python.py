@@ -17,7 +17,7 @@ from microcosmos.registry.interface import Description
 from microcosmos.service.gen import python, reader
 from microcosmos.testing import Bench
 
-from .conftest import MYPY, TOOLS, Run, load, websockets
+from .conftest import MYPY, TOOLS, Run, load
 from .things import FAILURES, things
 
 Load = Callable[[str], ModuleType]
@@ -179,7 +179,6 @@ async def test_it_reads_streams_over_http(site: str, by_http: Any) -> None:
 
 
 async def test_it_streams_over_a_websocket(site: str, by_http: Any) -> None:
-    await websockets(site)
     async with by_http.Things(site) as client:
         await _dialogues(client, by_http.Conflict)
 

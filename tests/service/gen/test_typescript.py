@@ -13,7 +13,7 @@ import pytest
 from microcosmos.registry.interface import Description
 from microcosmos.service.gen import reader, typescript
 
-from .conftest import Run, websockets
+from .conftest import Run
 from .things import FAILURES
 
 STRICT = [
@@ -164,7 +164,6 @@ async def test_it_reads_streams_from_node(site: str, client: Path, npm: Path) ->
 
 @pytest.mark.slow
 async def test_it_streams_over_a_websocket(site: str, client: Path, npm: Path) -> None:
-    await websockets(site)
     assert await _node(client.parent, npm, DIALOGUES, site) == {
         "total": 10,
         "chat": ["hi, Ann"],

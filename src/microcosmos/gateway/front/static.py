@@ -11,9 +11,9 @@ from typing import Any, ClassVar, NamedTuple
 from urllib.parse import quote
 
 from microcosmos.base import errors
+from microcosmos.gateway.encodings import accepts, has_copy
 
 from . import settings
-from .encodings import accepts, has_copy
 from .request import Pairs
 from .routing import of_host
 

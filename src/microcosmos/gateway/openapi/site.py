@@ -10,7 +10,8 @@ from typing import Any
 from urllib.parse import parse_qs
 
 from microcosmos.base import errors, names
-from microcosmos.gateway.answer import Header, accepts_gzip, headers_of
+from microcosmos.gateway.answer import Header, headers_of
+from microcosmos.gateway.encodings import accepts
 from microcosmos.registry import Table
 from microcosmos.rpc import Client
 
@@ -77,7 +78,7 @@ def _send(proto: Any, request: dict[str, str], printed: Printed) -> None:
     known = {tag.strip() for tag in request.get("if-none-match", "").split(",")}
     if printed.etag in known or "*" in known:
         proto.response_empty(304, headers[1:])
-    elif accepts_gzip(request.get("accept-encoding", "")):
+    elif accepts(request.get("accept-encoding", ""), "gzip"):
         proto.response_bytes(200, [*headers, ("content-encoding", "gzip")], printed.packed)
     else:
         proto.response_bytes(200, headers, printed.body)

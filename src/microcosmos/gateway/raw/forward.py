@@ -10,8 +10,6 @@ from typing import Any
 from granian._granian import RSGIProtocolClosed, RSGIProtocolError
 
 from microcosmos.base import codec, errors
-from microcosmos.gateway.connections import abort
-from microcosmos.gateway.streams.descriptors import connection_of
 from microcosmos.gateway.streams.room import Room
 from microcosmos.rpc import Call, Client, Stream
 from microcosmos.rpc.http import RequestHead, ResponseHead, decode_response, encode_head
@@ -141,7 +139,7 @@ async def _respond(scope: Any, proto: Any, stream: Stream, raw: Raw, room: Room)
         except errors.Error as error:
             # The head is out: that the connection ends early is all that can still be told.
             log.warning("%s %s failed in mid-response: %s", raw.service, raw.endpoint, error)
-            await asyncio.to_thread(abort, connection_of(scope).client)
+            await asyncio.to_thread(room.abort)
 
 
 async def _gathered(stream: Stream, raw: Raw) -> bytes:

@@ -7,6 +7,8 @@ writes as long as the socket takes something: one that is full means that it sti
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import socket
 from typing import Any
 
 from .backlog import Backlog
@@ -56,6 +58,16 @@ class Room:
             await _until_writable(held)
         if self._backlog is not None:
             await self._backlog.room()
+
+    def abort(self) -> None:
+        """Close the connection, whatever is under way on it.
+
+        That is how a client sees that an answer is not whole: Granian can only end it well.
+        """
+        if held := self._descriptors.hold(self._scope):
+            with contextlib.suppress(OSError):
+                held.socket.shutdown(socket.SHUT_RDWR)
+            held.release()
 
     def leave(self) -> None:
         """The answer has ended."""
