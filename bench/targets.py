@@ -1,4 +1,4 @@
-"""What is measured, side by side with what, and the figures that were promised (issue 2)."""
+"""What is measured, side by side with what, and the figures that were promised (issues 2 and 3)."""
 
 from __future__ import annotations
 

@@ -140,11 +140,12 @@ class NatsTransport:
         self._streams.fail_all("the connection to NATS broke")
 
     async def _replied(self, msg: Msg) -> None:
+        if (hear := self._streams.hear.get(msg.subject)) is not None:
+            hear(msg)
+            return
         number = int(msg.subject.rpartition(".")[2])
         headers = msg.headers
-        if (hear := self._streams.hear.get(number)) is not None:
-            hear(msg)
-        elif not headers:
+        if not headers:
             self._pending.resolve(number, msg.data)
         elif headers.get("Status") == "503" and not msg.data:
             self._pending.fail(number, Unreachable("nobody listens"))

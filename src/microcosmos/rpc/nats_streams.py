@@ -11,7 +11,6 @@ import asyncio
 import contextlib
 import itertools
 from collections.abc import Awaitable, Callable
-from contextlib import aclosing
 from functools import partial
 
 import nats.errors
@@ -108,10 +107,11 @@ class _End:
 def _hear(channel: Channel, msg: Msg) -> None:
     """Hand a message of NATS to an end of a stream."""
     headers = msg.headers
-    if not headers and msg.data:
-        channel.take(msg.data)
-    elif not headers:
-        channel.received(END, b"")
+    if not headers:
+        if msg.data:
+            channel.take(msg.data)
+        else:
+            channel.received(END, b"")
     elif kind := _KINDS.get(headers.get(KIND, "")):
         channel.received(kind, msg.data)
     elif ERROR_CODE in headers:
@@ -148,15 +148,15 @@ class Opened:
         inbox: the subject under which the answers to numbers come.
 
     Attributes:
-        hear: what a message that comes under a number is handed to.
+        hear: what a message to a subject is handed to.
     """
 
     def __init__(self, nc: NatsClient, inbox: str) -> None:
         self._nc = nc
         self._inbox = inbox
         self._pulse = Pulse()
-        self.hear: dict[int, Hear] = {}
-        self._streams = Streams(self._pulse, lambda number: self.hear.pop(number, None))
+        self.hear: dict[str, Hear] = {}
+        self._streams = Streams(self._pulse, lambda number: self.hear.pop(f"{inbox}{number}", None))
 
     async def open(self, number: int, call: Call, send: Send) -> Channel:
         """Open a stream, and wait for the replica that takes it.
@@ -167,25 +167,26 @@ class Opened:
             send: sends it with these headers.
         """
         limit = min(MAX_BODY, self._nc.max_payload)
-        end = _Caller(self._nc, call, reply=f"{self._inbox}{number}")
+        reply = f"{self._inbox}{number}"
+        end = _Caller(self._nc, call, reply)
         channel = self._streams.begin(number, call, end.say, limit=limit)
         ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 
         def first(msg: Msg) -> None:
             headers = msg.headers or {}
             if headers.get(KIND) == READY:
-                self.hear[number] = partial(_hear, channel)
+                self.hear[reply] = partial(_hear, channel)
                 _settle(ready, msg.reply)
             elif headers.get("Status") == "503" and not msg.data:
                 _settle(ready, Unreachable("nobody listens"))
             else:
                 # A foreign service: it says nothing of where it could be told more, nor beats.
-                self.hear[number] = partial(_hear_foreign, channel, call)
+                self.hear[reply] = partial(_hear_foreign, channel, call)
                 self._pulse.discard(channel)
                 _settle(ready, "")
-                self.hear[number](msg)
+                self.hear[reply](msg)
 
-        self.hear[number] = first
+        self.hear[reply] = first
         patience = min(DEFAULT_TIMEOUT, call.timeout or DEFAULT_TIMEOUT)
         try:
             await send({**call.metadata, KIND: OPEN})
@@ -269,12 +270,8 @@ class Served:
         """Send each message of a stream as a reply, and an empty one at the end."""
         call.timeout = min(call.timeout or PLAIN_TIMEOUT, PLAIN_TIMEOUT)
         try:
-            async with (
-                asyncio.timeout(call.timeout),
-                aclosing(self._server.stream(call, nothing())) as messages,
-            ):
-                async for message in messages:
-                    await self._nc.publish(reply, message)
+            async with asyncio.timeout(call.timeout):
+                await self._server.stream(call, nothing(), partial(self._nc.publish, reply))
         except TimeoutError as exc:
             raise exc if isinstance(exc, errors.Error) else late(call) from None
         await self._nc.publish(reply, b"")

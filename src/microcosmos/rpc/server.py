@@ -222,13 +222,17 @@ class Server:
             self._leave(stats)
 
     async def stream(
-        self, call: Call, messages: AsyncIterator[bytes]
-    ) -> AsyncGenerator[bytes, None]:
+        self,
+        call: Call,
+        messages: AsyncIterator[bytes],
+        send: Callable[[bytes], Awaitable[None]],
+    ) -> None:
         """Answer a call with a stream; an endpoint that answers once is a stream of one message.
 
         Args:
             call: the request.
             messages: what its caller sends after it.
+            send: takes each message of the answer; while it waits, so does the handler.
 
         Raises:
             errors.Error: as `handle` does.
@@ -246,7 +250,7 @@ class Server:
                 async for answer in answers:
                     if len(answer) > MAX_BODY:
                         raise too_large(call, "message", len(answer))
-                    yield answer
+                    await send(answer)
         except (Exception, SystemExit) as exc:  # noqa: BLE001 - all of it must become an answer
             raise self._failed(call, stats, exc) from None
         except asyncio.CancelledError as exc:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import aclosing
 
 from microcosmos.base import errors
 
@@ -234,9 +233,7 @@ def _number(payload: bytes) -> int:
 async def answer(server: Server, call: Call, channel: Channel) -> None:
     """Let a server answer a stream until one of both ends it."""
     try:
-        async with aclosing(server.stream(call, channel)) as answers:
-            async for message in answers:
-                await channel.send(message)
+        await server.stream(call, channel, channel.send)
         await channel.end()
     except errors.Error as error:
         await channel.refuse(error)

@@ -183,25 +183,25 @@ class RemoteStream:
         return self._all() if self._stream is None else self
 
     async def __anext__(self) -> Any:
-        return self._decoded(await anext(self._entered()))
-
-    async def _all(self) -> AsyncIterator[Any]:
-        """The messages of a stream that was not opened before, and is closed after them."""
-        async with self:
-            async for message in self._entered():
-                yield self._decoded(message)
-
-    def _entered(self) -> Stream:
-        if self._stream is None:
-            raise RuntimeError("open the stream first: async with … as stream")
-        return self._stream
-
-    def _decoded(self, message: bytes) -> Any:
+        # Once a message, so it is written out: each call would cost as much as decoding it.
+        stream = self._stream or self._entered()
+        message = await stream.__anext__()
         try:
             return self._decode(message)
         except codec.DECODE_ERRORS as exc:
             service, _, endpoint = self._name.partition(" ")
             raise _unexpected(service, endpoint, exc) from None
+
+    async def _all(self) -> AsyncIterator[Any]:
+        """The messages of a stream that was not opened before, and is closed after them."""
+        async with self:
+            async for message in self:
+                yield message
+
+    def _entered(self) -> Stream:
+        if self._stream is None:
+            raise RuntimeError("open the stream first: async with … as stream")
+        return self._stream
 
 
 def _unexpected(service: str, endpoint: str, exc: Exception) -> errors.BadGateway:
