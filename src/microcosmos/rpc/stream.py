@@ -121,7 +121,8 @@ class Channel:
     async def __anext__(self) -> bytes:
         while not self._unread:
             if self._failure is not None:
-                raise self._failure
+                # Kept without the frames that it was raised in before: they may hold much.
+                raise self._failure.with_traceback(None)
             if self._no_more:
                 raise StopAsyncIteration
             self._news.clear()
@@ -220,7 +221,7 @@ class Channel:
     def _closed(self) -> Exception:
         """Why nothing can be sent."""
         ended = errors.Conflict(self._call.service, "the stream has ended; nothing can be sent")
-        return self._failure or ended
+        return ended if self._failure is None else self._failure.with_traceback(None)
 
 
 def _number(payload: bytes) -> int:

@@ -73,6 +73,8 @@ class Service:
         *,
         name: str = "",
         retry: bool = True,
+        cache: int = 0,
+        vary: Sequence[str] = (),
         metadata: Mapping[str, str] | None = None,
     ) -> Callable[[F], F]: ...
     def endpoint(
@@ -82,6 +84,8 @@ class Service:
         *,
         name: str = "",
         retry: bool = True,
+        cache: int = 0,
+        vary: Sequence[str] = (),
         metadata: Mapping[str, str] | None = None,
     ) -> F | Callable[[F], F]:
         """Let a function answer calls: its type hints are the schema.
@@ -90,12 +94,19 @@ class Service:
             function: async, or plain (it then runs in a thread).
             name: ``Method`` or ``Handler.Method``; the function's own name unless said.
             retry: False keeps clients from calling again after a passing failure.
+            cache: seconds for which a gateway may give the same answer to everybody who asks the
+                same by GET; 0 is never.
+            vary: the request's headers that such an answer depends on.
             metadata: told to the registry.
 
         Raises:
             TypeError: the signature cannot be a request; the text says why.
         """
         about = {**(metadata or {}), **({} if retry else {"retry": "false"})}
+        if cache:
+            about["cache"] = f"{cache}s"
+        if vary:
+            about["vary"] = ", ".join(vary)
 
         def add(function: F) -> F:
             self._add(lambda service: make_endpoint(function, service, name=name, metadata=about))

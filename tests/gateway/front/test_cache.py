@@ -24,8 +24,8 @@ class Cached:
         self.fail = False
         self.service = Service("news")
         add = self.service.endpoint
-        add(name="Top", metadata={"cache": "10s"})(self._top)
-        add(name="Mine", metadata={"cache": "10s", "vary": "Accept-Language"})(self._seen)
+        add(name="Top", cache=10)(self._top)
+        add(name="Mine", cache=10, vary=["Accept-Language"])(self._seen)
         add(name="Odd", metadata={"cache": "often"})(self._top)
         add(name="Secret", metadata={"cache": "10s", "vary": "Authorization"})(self._top)
         add(name="Plain")(self._top)
