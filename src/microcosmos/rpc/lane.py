@@ -173,28 +173,38 @@ class LaneTransport:
 
     async def call(self, call: Call) -> bytes:
         """Carry one call; see `interface.Transport`."""
-        return await (await self._line(call)).call(call)
+        paths = self._paths(call.service)
+        calls = self._lines.get(paths[0])
+        if calls is None or not calls.usable:
+            calls = await self._line(call.service, paths)
+        return await calls.call(call)
 
     async def open(self, call: Call) -> Stream:
         """Open a stream; see `interface.Transport`."""
-        return (await self._line(call)).open(call)
+        return (await self._line(call.service, self._paths(call.service))).open(call)
 
-    async def _line(self, call: Call) -> _Calls:
-        """A line to the replica whose turn it is."""
-        paths = self._resolver.lanes(call.service)
-        if len(paths) > 1:
-            # Each service counts its own turns: two that are called in turn would else each
-            # meet the same one of two replicas every time.
-            turn = self._turns.get(call.service, 0) % len(paths)
-            self._turns[call.service] = turn + 1
-            paths = paths[turn:] + paths[:turn]
+    def _paths(self, service: str) -> list[str]:
+        """The sockets of a service, the one whose turn it is first."""
+        paths = self._resolver.lanes(service)
+        if not paths:
+            raise Unreachable(service)
+        if len(paths) == 1:
+            return paths
+        # Each service counts its own turns: two that are called in turn would else each meet the
+        # same one of two replicas every time.
+        turn = self._turns.get(service, 0) % len(paths)
+        self._turns[service] = turn + 1
+        return paths[turn:] + paths[:turn]
+
+    async def _line(self, service: str, paths: list[str]) -> _Calls:
+        """A line to the first of these that can be reached."""
         for path in paths:
             calls = self._lines.get(path)
             if calls is None or not calls.usable:
                 calls = await self._open(path)
             if calls is not None:
                 return calls
-        raise Unreachable(call.service)
+        raise Unreachable(service)
 
     async def _open(self, path: str) -> _Calls | None:
         if self._dead.get(path, 0.0) > asyncio.get_running_loop().time():
