@@ -81,6 +81,8 @@ def test_keys_complete_recall_cancel_and_leave(prompt: Prompt, home: Home) -> No
     assert "Hello tab" in prompt("=tab")
     assert "Hello tab" in prompt("\x1b[A")
     prompt.child.send("something\x03")
+    # The line that is given up is drawn once more before the editor leaves it.
+    prompt.child.expect_exact("\x1b[?2004l")
     prompt.child.expect(READY)
     # The cursor moves within a line, and words are deleted.
     assert "Hello quick" in prompt("nosuch\x17helloworld --name=qck\x1b[D\x1b[Dui\x05")
