@@ -477,7 +477,7 @@ class TransportConformance:
             assert sent == {"X-User": "jo"}
 
     async def test_a_verifier_says_who_calls_or_refuses(self, opened: Open) -> None:
-        async def verify(request: Call) -> object:
+        def verify(request: Call, endpoint: Endpoint) -> object:
             token = request.metadata.get("Authorization")
             if token != "Bearer good":
                 raise errors.Unauthorized(request.service, "no good token")

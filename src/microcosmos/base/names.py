@@ -17,6 +17,7 @@ MAX_LENGTH = 100
 _SERVICE = re.compile(r"[A-Za-z0-9]([A-Za-z0-9_-]|\.(?=[A-Za-z0-9]))*")
 # The handler is named after the service, which may start with a digit.
 _ENDPOINT = re.compile(r"[A-Za-z0-9_]+\.[A-Za-z_][A-Za-z0-9_]*")
+_NAMESPACE = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,48}[a-z0-9])?")
 _VERSION_PART = re.compile(r"v[0-9]+", re.ASCII)
 # https://semver.org, the shape that ADR-32 asks of versions.
 _SEMVER = re.compile(
@@ -41,6 +42,20 @@ def check_service(name: str) -> str:
         "names",
         f"{shown!r} is no service name: use up to {MAX_LENGTH} letters, digits, '-', '_' and "
         "single dots, starting with a letter or digit",
+    )
+
+
+def check_namespace(name: str) -> str:
+    """Return the name of a namespace when it is a good one.
+
+    Raises:
+        errors.BadRequest: it is not 1 to 50 small letters, digits and ``-`` between them.
+    """
+    if isinstance(name, str) and _NAMESPACE.fullmatch(name):
+        return name
+    raise errors.BadRequest(
+        "names",
+        f"{name!r:.80} is no namespace: use up to 50 small letters, digits and '-' between them",
     )
 
 

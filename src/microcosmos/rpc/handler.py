@@ -11,7 +11,7 @@ from microcosmos.base import json_schema, names, schema
 from . import contract
 from .invocation import Invocation
 from .schemas import Schemas
-from .server import CALLER, ITEMS, STREAM, Endpoint
+from .server import CALLER, ITEMS, STREAM, Access, Endpoint
 from .signature import Function, Signature, is_struct
 
 
@@ -23,6 +23,7 @@ def endpoint(
     metadata: Mapping[str, str] | None = None,
     lenient: bool = False,
     response: type | None = None,
+    access: Access = "rules",
 ) -> Endpoint:
     """Make an endpoint of a function.
 
@@ -38,6 +39,7 @@ def endpoint(
         metadata: what the registry shows beside the endpoint.
         lenient: texts are accepted where numbers and booleans are due.
         response: the type that the answer is described by, unless the annotation says it.
+        access: who may call it; core services ask for more than rules.
 
     Raises:
         TypeError: the signature cannot be a request; the text says why.
@@ -61,6 +63,7 @@ def endpoint(
         {**about, **_directions(signature)},
         contract.schema(signature.request, answer, signature.item, doc=inspect.getdoc(function)),
         stream=invocation.stream if streams else None,
+        access=access,
     )
 
 

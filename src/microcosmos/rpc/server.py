@@ -7,7 +7,7 @@ import logging
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import aclosing
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from microcosmos.base import context, errors, names
 from microcosmos.base.schema import Value
@@ -21,9 +21,17 @@ log = logging.getLogger("microcosmos.rpc")
 
 _metadata = context.Metadata.wrap
 
-Verifier = Callable[[Call], Awaitable[object | None]]
-"""Says who calls, or raises Unauthorized or Forbidden."""
+Verifier = Callable[[Call, "Endpoint"], object | None]
+"""Says who calls, or raises Unauthorized or Forbidden; it decides from memory."""
 
+Access = Literal["rules", "open", "read", "account", "service", "admin", "platform"]
+"""What an endpoint asks of who calls it.
+
+``rules``: what the rules of the namespace say, which is all that deployed services ask for. Core
+services protect themselves: ``open`` to everybody, always; ``read`` where a rule lets everybody
+in, else for any account; any ``account`` of the namespace; a ``service`` or an admin; an
+``admin``; the ``platform`` itself or who administers it.
+"""
 
 Function = Callable[[bytes], Awaitable[bytes]]
 """Takes the JSON body of a request, gives the JSON body of the answer."""
@@ -68,6 +76,7 @@ class Endpoint:
         response: the shape of the answer, or of each message of it.
         metadata: what the registry shows beside it.
         schema: what it takes and gives as JSON Schema; see `rpc.contract`.
+        access: who may call it.
     """
 
     def __init__(
@@ -80,6 +89,7 @@ class Endpoint:
         schema: bytes = b"{}",
         *,
         stream: StreamFunction | None = None,
+        access: Access = "rules",
     ) -> None:
         self.name = name
         self.function = function
@@ -88,6 +98,7 @@ class Endpoint:
         self.response = response or Value()
         self.metadata = dict(metadata or {})
         self.schema = schema
+        self.access = access
         self.stats = Stats()
 
 
@@ -200,12 +211,13 @@ class Server:
         handler = hosted.handlers.get(call.endpoint) if hosted else None
         if hosted is None or handler is None:
             raise _unknown(call, hosted)
-        stats = hosted.endpoints[call.endpoint].stats
+        endpoint = hosted.endpoints[call.endpoint]
+        stats = endpoint.stats
         started = time.monotonic()
         here = self._enter(call, started)
         try:
             if self._verifier is not None:
-                here.account = await self._verifier(call)
+                here.account = self._verifier(call, endpoint)
             answer = await handler(call)
             if len(answer) > MAX_BODY:
                 raise too_large(call, "answer", len(answer))
@@ -241,11 +253,12 @@ class Server:
         handler = hosted.streams.get(call.endpoint) if hosted else None
         if hosted is None or handler is None:
             raise _unknown(call, hosted)
-        stats = hosted.endpoints[call.endpoint].stats
+        endpoint = hosted.endpoints[call.endpoint]
+        stats = endpoint.stats
         here = self._enter(call, time.monotonic())
         try:
             if self._verifier is not None:
-                here.account = await self._verifier(call)
+                here.account = self._verifier(call, endpoint)
             async with aclosing(handler(call, messages)) as answers:
                 async for answer in answers:
                     if len(answer) > MAX_BODY:

@@ -14,7 +14,20 @@ from microcosmos.base import errors
 from microcosmos.base.clock import SYSTEM, Clock
 
 from .backend import Backend, Query, Scope
-from .interface import DEFAULT, MAX_KEY, MAX_VALUE, Delete, Op, Order, Record, Store, Write
+from .interface import (
+    DEFAULT,
+    MAX_KEY,
+    MAX_VALUE,
+    PLATFORM,
+    Change,
+    Check,
+    Delete,
+    Op,
+    Order,
+    Record,
+    Store,
+    Write,
+)
 from .memory import MemoryStore
 from .table import Table
 
@@ -22,7 +35,10 @@ __all__ = [
     "DEFAULT",
     "MAX_KEY",
     "MAX_VALUE",
+    "PLATFORM",
     "Backend",
+    "Change",
+    "Check",
     "Delete",
     "Op",
     "Order",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import Any, Literal, Protocol, TypeVar, overload
 
 import msgspec
@@ -14,6 +15,9 @@ Order = Literal["asc", "desc"]
 
 DEFAULT = "micro"
 """The database and the table of whoever names none."""
+
+PLATFORM = "$platform"
+"""The database of the platform's own records; the store service shows none that begin with ``$``."""
 
 MAX_KEY = 1024
 """The longest key, in bytes of UTF-8."""
@@ -63,7 +67,32 @@ class Delete(msgspec.Struct, frozen=True, tag="delete"):
     table: str = ""
 
 
-Op = Write | Delete
+class Check(msgspec.Struct, frozen=True, tag="check"):
+    """A condition of a batch: the record must be at this version, 0 for not be there.
+
+    It changes nothing. With it a batch may depend on records that it does not write.
+    """
+
+    key: str
+    version: int
+    table: str = ""
+
+
+Op = Write | Delete | Check
+
+
+class Change(msgspec.Struct, frozen=True):
+    """What a watcher is told.
+
+    Attributes:
+        key: the record's name.
+        version: of the change; it never goes back from one change to the next.
+        record: what stands there now; None when it was deleted or has expired.
+    """
+
+    key: str
+    version: int
+    record: Record | None = None
 
 
 class Store(Protocol):
@@ -85,10 +114,13 @@ class Store(Protocol):
         *,
         prefix: str = "",
         suffix: str = "",
+        start: str = "",
+        end: str = "",
         limit: int = 0,
         offset: int = 0,
         order: Order = "asc",
         after: str = "",
+        max_bytes: int = 0,
     ) -> list[Record]: ...
 
     async def read(
@@ -97,10 +129,13 @@ class Store(Protocol):
         *,
         prefix: str = "",
         suffix: str = "",
+        start: str = "",
+        end: str = "",
         limit: int = 0,
         offset: int = 0,
         order: Order = "asc",
         after: str = "",
+        max_bytes: int = 0,
     ) -> Record | list[Record]:
         """The record of a key, or the records whose keys match.
 
@@ -108,10 +143,14 @@ class Store(Protocol):
             key: one exact key; goes with none of the others.
             prefix: how the keys begin, to the letter: ``%``, ``_`` and case mean themselves.
             suffix: how they end; prefix and suffix may overlap.
+            start: the first key of a range, itself included; whatever the order, the smaller one.
+            end: where the range ends, itself excluded; empty for no end.
             limit: at most so many, 0 for all.
             offset: skip so many first; past the end there is nothing.
             order: ``asc`` or ``desc``, by key.
             after: a cursor: only keys beyond this one, in the order asked for.
+            max_bytes: stop once the values read have so many bytes, 0 for no such end. One record
+                comes whatever its size, so that pages of bounded size reach the end.
 
         Raises:
             errors.NotFound: no record has that exact key. A prefix that matches none gives [].
@@ -154,6 +193,7 @@ class Store(Protocol):
         """Do all of these writes and deletes, or none; they become visible together.
 
         Versions are compared with what stood there before the batch, and a key may occur once.
+        A `Check` names a version without changing the record.
 
         Returns:
             The version of every record written; 0 if there were no ops.
@@ -162,8 +202,10 @@ class Store(Protocol):
             errors.Conflict: one of the records is at another version; nothing was done.
         """
 
-    async def count(self, *, prefix: str = "", suffix: str = "") -> int:
-        """How many records match."""
+    async def count(
+        self, *, prefix: str = "", suffix: str = "", start: str = "", end: str = ""
+    ) -> int:
+        """How many records match; the arguments are those of `read`."""
 
     @overload
     async def get(self, key: str) -> Any: ...
@@ -195,8 +237,46 @@ class Store(Protocol):
             The value that was stored.
         """
 
-    def all_keys(self, *, prefix: str = "", batch_size: int = 100) -> AsyncIterator[str]:
+    def all_keys(
+        self, *, prefix: str = "", start: str = "", end: str = "", batch_size: int = 100
+    ) -> AsyncIterator[str]:
         """Every key in order, fetched in pages, for tables too large for `list`."""
+
+    async def version(self) -> int:
+        """The version of the last change to the store, in any table; 0 before the first.
+
+        What is read after it, followed by a `watch` since it, misses nothing.
+        """
+
+    def watch(
+        self, *, prefix: str = "", since: int | None = None
+    ) -> AbstractAsyncContextManager[AsyncIterator[Change]]:
+        """Be told of changes in this table, in the order of their versions, until the end of it.
+
+        On entry it is active: a write that begins after it is seen. The changes of one batch come
+        one after another with one version. Of several changes of one key a watcher that is behind
+        may see the last one only. Writers never wait for it. While the database is away it waits,
+        and goes on where it was. A record that expires is told of when it is removed, within
+        `PURGE_EVERY` seconds.
+
+        Args:
+            prefix: how the keys begin.
+            since: the version after which changes are wanted, those made before now included;
+                None for those from now on.
+
+        Raises:
+            errors.Conflict: on entry, or from the iterator: deletes after ``since`` are forgotten
+                already, or the store has not come to that version yet (it was replaced): read
+                anew, then watch since the `version` before that.
+            errors.Unavailable: on entry: the database is away; from the iterator: the store was
+                closed.
+        """
+
+    def frozen(self) -> AbstractAsyncContextManager[Store]:
+        """This table, and by `table` all others, for reading as of one version, while entered.
+
+        Writes that follow are not seen. Not every backend can: over RPC it is the table itself.
+        """
 
     def table(self, name: str = "", *, database: str = "") -> Store:
         """Another table, here or in another database; it exists while it has records."""
@@ -213,6 +293,8 @@ class Store(Protocol):
         prefix: str = "",
         *,
         suffix: str = "",
+        start: str = "",
+        end: str = "",
         limit: int = 0,
         offset: int = 0,
         order: Order = "asc",
