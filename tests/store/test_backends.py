@@ -10,6 +10,7 @@ from microcosmos.base.clock import ManualClock
 from microcosmos.store import open_store
 
 from .conformance import Open, StoreConformance
+from .postgres import Postgres
 
 
 class TestMemory(StoreConformance):
@@ -22,3 +23,10 @@ class TestSQLite(StoreConformance):
     @pytest.fixture
     def opened(self, clock: ManualClock, tmp_path: Path) -> Open:
         return lambda: open_store(f"sqlite://{tmp_path}/store.db", clock=clock)
+
+
+class TestPostgres(StoreConformance):
+    @pytest.fixture
+    def opened(self, clock: ManualClock, postgres: Postgres) -> Open:
+        url = postgres.empty()
+        return lambda: open_store(url, clock=clock)

@@ -9,7 +9,9 @@ import pytest
 from microcosmos.base import errors
 from microcosmos.base.clock import ManualClock
 from microcosmos.store import MAX_VALUE, Write, open_store
+from microcosmos.store.backend import PURGE_EVERY
 from microcosmos.store.memory import MemoryStore
+from microcosmos.store.watch import REMEMBERED_FOR
 
 PLUGIN = """
 from microcosmos.store import open_store
@@ -65,4 +67,7 @@ async def test_expired_records_leave_the_memory() -> None:
         await store.batch([Write("goes", bytes(MAX_VALUE), expiry=5), Write("x", b"", table="t")])
         await store.table("t").delete("x")
         await clock.advance(60)
-        assert [shelf.entries.keys() for shelf in backend._shelves.values()] == [{b"stays"}]
+        assert [*backend._shelves["micro", "micro"].entries] == [b"stays"]
+        await clock.advance(REMEMBERED_FOR + PURGE_EVERY)
+        [shelf] = backend._shelves.values()
+        assert (len(shelf.gone), len(shelf._order), len(backend._deletes)) == (0, 1, 0)

@@ -288,6 +288,79 @@ async def test_a_newer_format_is_refused(url: str, path: Path) -> None:
         await open_and_list(url)
 
 
+FORMAT_1 = """
+CREATE TABLE records (database TEXT NOT NULL, tbl TEXT NOT NULL, key BLOB NOT NULL,
+    value BLOB NOT NULL, metadata TEXT, expires REAL, version INTEGER NOT NULL,
+    PRIMARY KEY (database, tbl, key)) WITHOUT ROWID;
+CREATE INDEX records_expires ON records (expires) WHERE expires IS NOT NULL;
+CREATE TABLE revision (last INTEGER NOT NULL);
+INSERT INTO revision VALUES (7);
+INSERT INTO records VALUES ('micro', 'micro', x'61', x'31', '{"x":"y"}', NULL, 3);
+INSERT INTO records VALUES ('micro', 'micro', x'62', x'32', NULL, NULL, 7);
+PRAGMA application_id = 0x4D435354;
+PRAGMA user_version = 1;
+"""
+
+
+async def test_a_file_of_format_1_is_brought_to_this_one(url: str, path: Path) -> None:
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript(FORMAT_1)
+    async with open_store(url) as store:
+        record = await store.read("a")
+        assert (record.value, record.metadata, record.version) == (b"1", {"x": "y"}, 3)
+        with pytest.raises(errors.Conflict, match="read anew"):
+            # What was deleted by then, nobody knows.
+            async with store.watch(since=3):
+                pass
+        assert await store.write("c", b"") == 8
+        await store.delete("a")
+    async with open_store(url) as store, store.watch(since=7) as changes:
+        seen = [await anext(changes) for _ in range(2)]
+        assert [(change.key, change.version) for change in seen] == [("c", 8), ("a", 9)]
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("PRAGMA user_version").fetchone() == (2,)
+
+
+async def test_a_file_of_format_1_stays_so_when_the_disk_is_full(url: str, path: Path) -> None:
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript(FORMAT_1)
+        connection.executemany(
+            "INSERT INTO records VALUES ('micro', ?, ?, x'', NULL, NULL, 7)",
+            [("t" * 90, f"{number:0100}".encode()) for number in range(2000)],
+        )
+        connection.commit()
+    with files_of_at_most(100_000), pytest.raises(errors.Unavailable):
+        await open_and_list(url)
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("PRAGMA user_version").fetchone() == (1,)
+    assert await open_and_list(url) == ["a", "b"]
+
+
+async def test_deletes_are_remembered_up_to_a_number(
+    url: str, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("microcosmos.store.sqlite.MAX_REMEMBERED", 1500)
+    clock = ManualClock()
+    async with open_store(url, clock=clock) as store:
+        since = await store.version()
+        keys = [f"k{number:04}" for number in range(4000)]
+        await store.batch([Write(key, b"") for key in keys])
+        await asyncio.gather(*(store.delete(key) for key in keys))
+        looking = True
+        while looking:
+            await clock.advance(60)
+            await store.delete("nothing")
+            with closing(sqlite3.connect(path)) as connection:
+                [(left,)] = connection.execute("SELECT count(*) FROM deletes")
+            looking = left > 1500
+        assert left == 1500
+        with pytest.raises(errors.Conflict, match="read anew"):
+            async with store.watch(since=since):
+                pass
+        async with store.watch(since=await store.version() - 1000) as changes:
+            assert (await anext(changes)).record is None
+
+
 async def test_a_path_that_cannot_be_opened(tmp_path: Path) -> None:
     with pytest.raises(errors.Unavailable, match=r"cannot open .*No such file"):
         await open_and_list(f"sqlite://{tmp_path}/nowhere/store.db")

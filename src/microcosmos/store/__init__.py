@@ -7,10 +7,11 @@ and returns an async context manager that gives a `Store`. `Table` makes one of 
 
 from __future__ import annotations
 
-from contextlib import AbstractAsyncContextManager
-from importlib.metadata import entry_points
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from importlib.metadata import EntryPoint
 
-from microcosmos.base import errors
+from microcosmos.base import errors, plugins, urls
 from microcosmos.base.clock import SYSTEM, Clock
 
 from .backend import Backend, Query, Scope
@@ -51,25 +52,36 @@ __all__ = [
     "open_store",
 ]
 
-_GROUP = "microcosmos.store"
-_OURS = {"memory": "memory://", "sqlite": "sqlite:///absolute/path.db"}
+GROUP = "microcosmos.store"
+"""The entry points that bring other packages' stores, each named after its URL's scheme."""
+
+_OURS = {
+    "memory": "memory://",
+    "sqlite": "sqlite:///absolute/path.db",
+    "postgres": "postgres://user:password@host/database",
+    "postgresql": "",
+}
 
 
 def open_store(url: str, *, clock: Clock = SYSTEM) -> AbstractAsyncContextManager[Store]:
     """The store of a URL, to be entered with ``async with``.
 
     Args:
-        url: ``memory://``, ``sqlite:///absolute/path.db``, or a third party's.
+        url: ``memory://``, ``sqlite:///absolute/path.db``, ``postgres://user:password@host/db``
+            (or ``postgresql://``), or a third party's.
         clock: what expiry goes by.
 
     Raises:
-        errors.BadRequest: nobody provides that kind of store; the detail lists those known.
+        errors.BadRequest: nobody provides that kind of store; the detail lists those known, or
+            what is missing for it.
     """
     scheme, _, rest = url.partition("://")
     if url == "memory://":
         return MemoryStore(clock=clock)
     if scheme == "sqlite" and len(rest) > 1 and rest.startswith("/"):
         return _sqlite(rest, clock)
+    if scheme in ("postgres", "postgresql") and rest:
+        return _postgres(url, clock)
     return _foreign(url, scheme, clock)
 
 
@@ -82,10 +94,35 @@ def _sqlite(path: str, clock: Clock) -> AbstractAsyncContextManager[Store]:
     return SQLiteStore("/" + path.lstrip("/"), clock=clock)
 
 
+def _postgres(url: str, clock: Clock) -> AbstractAsyncContextManager[Store]:
+    # Here, because few need what it takes.
+    try:
+        from .postgres import PostgresStore
+    except ModuleNotFoundError as exc:
+        if exc.name != "asyncpg":
+            raise
+        way_out = "pip install 'microcosmos[postgres]'"
+        raise errors.BadRequest("store", f"PostgreSQL needs asyncpg: {way_out}") from None
+    return PostgresStore(url, clock=clock)
+
+
 def _foreign(url: str, scheme: str, clock: Clock) -> AbstractAsyncContextManager[Store]:
-    found = {entry.name: entry for entry in entry_points(group=_GROUP)}
-    if scheme in found and scheme not in _OURS:
-        store: AbstractAsyncContextManager[Store] = found[scheme].load()(url, clock=clock)
-        return store
-    known = [*_OURS.values(), *(f"{name}://" for name in sorted(found))]
-    raise errors.BadRequest("store", f"{url!r} is no store; known are: {', '.join(known)}")
+    entry = None if scheme in _OURS else plugins.found(GROUP, scheme)
+    if entry is not None:
+        return _plugin(entry, url, clock)
+    brought = (f"{name}://" for name in plugins.names(GROUP) if name not in _OURS)
+    known = ", ".join([*filter(None, _OURS.values()), *brought])
+    raise errors.BadRequest("store", f"{urls.masked(url)!r} is no store; known are: {known}")
+
+
+@asynccontextmanager
+async def _plugin(entry: EntryPoint, url: str, clock: Clock) -> AsyncIterator[Store]:
+    """A third party's store, whose package is named when it cannot be opened."""
+    async with AsyncExitStack() as stack:
+        try:
+            store = await stack.enter_async_context(plugins.load(entry)(url, clock=clock))
+        except errors.Error:
+            raise
+        except Exception as exc:  # noqa: BLE001 - another's code may raise anything
+            raise plugins.broken(entry, f"cannot be opened: {type(exc).__name__}: {exc}") from None
+        yield store

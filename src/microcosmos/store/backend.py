@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Protocol
 
 import msgspec
@@ -12,7 +13,7 @@ import msgspec
 from microcosmos.base import errors
 from microcosmos.base.clock import Clock
 
-from .interface import Op, Order, Record
+from .interface import Change, Op, Order, Record
 
 PURGE_EVERY = 60.0
 """Seconds between removals of expired records; until then they are only hidden."""
@@ -28,10 +29,13 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
 
     prefix: str = ""
     suffix: str = ""
+    start: str = ""
+    end: str = ""
     limit: int = 0
     offset: int = 0
     order: Order = "asc"
     after: str = ""
+    max_bytes: int = 0
 
     def bounds(self) -> tuple[bytes, bytes]:
         """The keys as UTF-8: from the first (included) to the second (excluded).
@@ -40,6 +44,10 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
         """
         low = self.prefix.encode()
         high = low + b"\xff"  # no UTF-8 has this byte
+        if self.start:
+            low = max(low, self.start.encode())
+        if self.end:
+            high = min(high, self.end.encode())
         if self.after and self.order == "asc":
             low = max(low, self.after.encode() + b"\x00")
         elif self.after:
@@ -70,6 +78,62 @@ class Backend(Protocol):
 
     async def databases(self) -> list[str]:
         """The databases with a record, sorted."""
+
+    async def version(self) -> int:
+        """The version of the last change; all changes up to it can be read."""
+
+    def watch(
+        self, scope: Scope, prefix: str, since: int | None
+    ) -> AbstractAsyncContextManager[AsyncIterator[Change]]:
+        """The changes in a table; the promises of `Store.watch`."""
+
+    def frozen(self) -> AbstractAsyncContextManager[Backend]:
+        """A view that no write changes and none can be made by, or itself if it has none."""
+
+
+class Reads(Protocol):
+    """The half of a `Backend` that reads."""
+
+    async def one(self, scope: Scope, key: str) -> Record | None: ...
+    async def records(self, scope: Scope, query: Query) -> list[Record]: ...
+    async def keys(self, scope: Scope, query: Query) -> list[str]: ...
+    async def count(self, scope: Scope, query: Query) -> int: ...
+    async def tables(self, database: str) -> list[str]: ...
+    async def databases(self) -> list[str]: ...
+    async def version(self) -> int: ...
+
+
+class FrozenBackend:
+    """A backend that only reads, for `Backend.frozen`.
+
+    Args:
+        view: reads as of one version.
+    """
+
+    def __init__(self, view: Reads) -> None:
+        self.one, self.records, self.keys = view.one, view.records, view.keys
+        self.count, self.version = view.count, view.version
+        self.tables, self.databases = view.tables, view.databases
+        self._view = view
+
+    def __repr__(self) -> str:
+        return f"{self._view!r}, frozen"
+
+    async def apply(self, scope: Scope, ops: Sequence[Op]) -> int:
+        raise _frozen()
+
+    def watch(
+        self, scope: Scope, prefix: str, since: int | None
+    ) -> AbstractAsyncContextManager[AsyncIterator[Change]]:
+        raise _frozen()
+
+    @asynccontextmanager
+    async def frozen(self) -> AsyncIterator[Backend]:
+        yield self
+
+
+def _frozen() -> errors.BadRequest:
+    return errors.BadRequest("store", "this view of the store is frozen: it is only for reading")
 
 
 def check_version(op: Op, current: int) -> None:
@@ -108,5 +172,7 @@ async def purge_forever(clock: Clock, purge: Callable[[], Awaitable[None]]) -> N
 
 async def stopped(task: asyncio.Task[None]) -> None:
     """Cancel a task and wait for its end."""
-    task.cancel()
-    await asyncio.wait([task])
+    while not task.done():
+        # Again, because `asyncio.wait_for` of Python 3.11 loses one that comes with a result.
+        task.cancel()
+        await asyncio.wait([task], timeout=1)

@@ -8,7 +8,7 @@ from typing import Any
 from microcosmos.base import errors
 
 from .backend import Query, shown
-from .interface import MAX_KEY, MAX_VALUE, Delete, Op, Write
+from .interface import MAX_KEY, MAX_VALUE, Check, Delete, Op, Write
 
 _MAX_NAME = 100
 _MAX_COUNT = 2**53  # what JSON carries exactly
@@ -35,16 +35,24 @@ def name(text: str, what: str) -> str:
 def query(**fields: Any) -> Query:
     """The query of these arguments of `Store.read`."""
     asked = Query(**fields)
-    for field in ("prefix", "suffix", "after"):
+    for field in ("prefix", "suffix", "start", "end", "after"):
         text = getattr(asked, field)
         if not isinstance(text, str):
             raise _bad(f"{field} is text, not {text!r:.80}")
         _utf8(text)
-    for field in ("limit", "offset"):
+    for field in ("limit", "offset", "max_bytes"):
         _count(getattr(asked, field), field)
     if asked.order not in ("asc", "desc"):
         raise _bad(f"order is asc or desc, not {asked.order!r:.80}")
     return asked
+
+
+def watch(prefix: str, since: int | None) -> tuple[str, int | None]:
+    """Return the arguments of `Store.watch` when they are good ones."""
+    query(prefix=prefix)
+    if since is not None:
+        _count(since, "since")
+    return prefix, since
 
 
 def batch(ops: Sequence[Op], table: str) -> None:
@@ -59,12 +67,12 @@ def batch(ops: Sequence[Op], table: str) -> None:
 
 def op(asked: Op) -> None:
     """Check one write or delete."""
-    if not isinstance(asked, Write | Delete):
-        raise _bad(f"a batch is of Write and Delete, not {type(asked).__name__}")
+    if not isinstance(asked, Write | Delete | Check):
+        raise _bad(f"a batch is of Write, Delete and Check, not {type(asked).__name__}")
     key(asked.key)
     if asked.table:
         name(asked.table, "table")
-    if asked.version is not None:
+    if asked.version is not None or isinstance(asked, Check):
         _count(asked.version, "version")
     if isinstance(asked, Write):
         _content(asked)
@@ -88,7 +96,7 @@ def _metadata(notes: Mapping[str, str]) -> None:
         _utf8("".join(pair))
 
 
-def _count(number: int, what: str) -> None:
+def _count(number: int | None, what: str) -> None:
     if not isinstance(number, int) or not 0 <= number <= _MAX_COUNT:
         raise _bad(f"{what} is a number from 0 to {_MAX_COUNT}, not {number!r:.80}")
 

@@ -17,7 +17,7 @@ DEFAULT = "micro"
 """The database and the table of whoever names none."""
 
 PLATFORM = "$platform"
-"""The database of the platform's own records; the store service shows none that begin with ``$``."""
+"""The database of the platform's records; the store service shows none that begin with ``$``."""
 
 MAX_KEY = 1024
 """The longest key, in bytes of UTF-8."""
@@ -104,6 +104,10 @@ class Store(Protocol):
     `errors.Unavailable` when the disk is full or the database has gone away: nothing was changed
     then, and a later call may succeed.
     """
+
+    @property
+    def scope(self) -> tuple[str, str]:
+        """The database and the table; an op of a batch names tables like that."""
 
     @overload
     async def read(self, key: str) -> Record: ...
@@ -280,6 +284,12 @@ class Store(Protocol):
 
     def table(self, name: str = "", *, database: str = "") -> Store:
         """Another table, here or in another database; it exists while it has records."""
+
+    def part(self, name: str) -> Store:
+        """A table ``TABLE$NAME`` beside this one that belongs to it, as its indexes and blobs do.
+
+        Who may use the table may use its parts. They are no tables that people see.
+        """
 
     async def tables(self) -> list[str]:
         """The tables of this database that have records, sorted."""

@@ -4,56 +4,46 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import msgspec
 
 from microcosmos.base.clock import SYSTEM, Clock
 
-from .backend import Query, Scope, check_version, purge_forever, seconds_left, stopped
-from .interface import Op, Record, Store, Write
+from .backend import Backend, FrozenBackend, Scope, check_version, purge_forever, stopped
+from .interface import Change, Check, Op, Store, Write
 from .sqlite_file import DatabaseFile
+from .sqlite_reads import ONE, PLACE, SQLiteReads, is_alive
 from .sqlite_writer import Work, Writer
 from .table import Table
+from .watch import MAX_REMEMBERED, REMEMBERED_FOR, Watches
 
 T = TypeVar("T")
 
-_PLACE = "database = ? AND tbl = ? AND key = ?"
-_ONE = f"SELECT value, metadata, expires, version FROM records WHERE {_PLACE}"
+Place = tuple[str, str, bytes]
+"""A database, a table, a key."""
+
 _REPLACE = "INSERT OR REPLACE INTO records VALUES (?, ?, ?, ?, ?, ?, ?)"
-_DELETE = f"DELETE FROM records WHERE {_PLACE}"
+_DELETE = f"DELETE FROM records WHERE {PLACE}"
+_REMEMBER = "INSERT INTO deletes VALUES (?, ?, ?, ?, ?)"
 
-_ALIVE = "(expires IS NULL OR expires > :now)"
-_MATCHING = f"database = :database AND tbl = :tbl AND key >= :low AND key < :high AND {_ALIVE}"
-_ENDING = "substr(key, -length(:suffix)) = :suffix"
-
-_PURGED_AT_ONCE = 1000
-_PURGE = f"""
-DELETE FROM records WHERE (database, tbl, key) IN (
-    SELECT database, tbl, key FROM records WHERE expires <= ? LIMIT {_PURGED_AT_ONCE}
-)
+_AT_ONCE = 1000
+_EXPIRED = f"SELECT database, tbl, key FROM records WHERE expires <= ? LIMIT {_AT_ONCE}"
+# The last version of those, among the oldest deletes, that are too old or too many.
+_TOO_OLD = f"""
+SELECT max(version) FROM (
+    SELECT version, at, row_number() OVER (ORDER BY version) AS place
+    FROM (SELECT version, at FROM deletes ORDER BY version LIMIT {_AT_ONCE})
+) WHERE at <= ? OR place <= (SELECT count(*) FROM deletes) - ?
 """
-
-
-def _names(column: str, inside: str) -> str:
-    """SQL for the names in a column; it seeks each in the primary key, and walks no records."""
-    return f"""
-    WITH RECURSIVE names (name) AS (
-        SELECT min({column}) FROM records WHERE {inside}
-        UNION ALL
-        SELECT (SELECT min({column}) FROM records WHERE {inside} AND {column} > name)
-        FROM names WHERE name IS NOT NULL
-    )
-    SELECT name FROM names
-    WHERE EXISTS (SELECT 1 FROM records WHERE {inside} AND {column} = name AND {_ALIVE})
-    """
-
-
-_TABLES = _names("tbl", inside="database = :database")
-_DATABASES = _names("database", inside="TRUE")
+_FORGET = """
+INSERT OR REPLACE INTO forgotten
+SELECT database, tbl, max(version) FROM deletes WHERE version <= ? GROUP BY database, tbl
+"""
 
 
 class SQLiteStore:
@@ -81,6 +71,11 @@ class SQLiteStore:
     async def __aenter__(self) -> Store:
         self._file = DatabaseFile(self.path)
         self._writer = Writer(self._file.writing)
+        reads = SQLiteReads(self._file.reading, self._clock, self._file.explain)
+        self.one, self.records, self.keys = reads.one, reads.records, reads.keys
+        self.count, self.version = reads.count, reads.version
+        self.tables, self.databases = reads.tables, reads.databases
+        self._watches = Watches(reads, self._clock)
         self._purger = asyncio.create_task(purge_forever(self._clock, self.purge))
         return Table(self)
 
@@ -90,6 +85,7 @@ class SQLiteStore:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self._watches.close()
         try:
             await stopped(self._purger)
         finally:
@@ -101,92 +97,52 @@ class SQLiteStore:
         finally:
             self._file.close()
 
-    async def one(self, scope: Scope, key: str) -> Record | None:
-        rows = self._select(_ONE, (*scope, key.encode()))
-        now = self._clock.time()
-        if not rows or not _alive(rows[0][2], now):
-            return None
-        return _record(now, key, *rows[0])
-
-    async def records(self, scope: Scope, query: Query) -> list[Record]:
-        now = self._clock.time()
-        rows = self._page("key, value, metadata, expires, version", scope, query, now)
-        return [_record(now, key.decode(), *row) for key, *row in rows]
-
-    async def keys(self, scope: Scope, query: Query) -> list[str]:
-        return [key.decode() for (key,) in self._page("key", scope, query, self._clock.time())]
-
-    async def count(self, scope: Scope, query: Query) -> int:
-        where, values = _where(scope, query, self._clock.time())
-        [(number,)] = self._select(f"SELECT count(*) FROM records WHERE {where}", values)
-        return int(number)
-
     async def apply(self, scope: Scope, ops: Sequence[Op]) -> int:
+        places = [(scope[0], op.table or scope[1], op.key.encode()) for op in ops]
+
         def work(connection: sqlite3.Connection) -> int:
-            return _apply(connection, scope, ops, self._clock.time())
+            return _apply(connection, ops, places, self._clock.time())
 
-        return await self._write(work)
+        return await self._write(work, after=lambda _: self._watches.tell(places))
 
-    async def tables(self, database: str) -> list[str]:
-        return self._named(_TABLES, database=database)
+    def watch(
+        self, scope: Scope, prefix: str, since: int | None
+    ) -> AbstractAsyncContextManager[AsyncIterator[Change]]:
+        return self._watches.open(scope, prefix, since)
 
-    async def databases(self) -> list[str]:
-        return self._named(_DATABASES)
+    @asynccontextmanager
+    async def frozen(self) -> AsyncIterator[Backend]:
+        with closing(self._file.view()) as connection:
+            yield FrozenBackend(SQLiteReads(connection, self._clock, self._file.explain))
 
     async def purge(self) -> None:
-        """Remove what has expired, in steps that do not hold up other writes for long."""
+        """Remove what has expired, and forget deletes, in steps that hold up no write for long."""
 
-        def work(connection: sqlite3.Connection) -> int:
-            return connection.execute(_PURGE, (self._clock.time(),)).rowcount
+        def expire(connection: sqlite3.Connection) -> list[Place]:
+            return _expire(connection, self._clock.time())
 
-        while await self._write(work) == _PURGED_AT_ONCE:
+        def forget(connection: sqlite3.Connection) -> bool:
+            return _forget(connection, self._clock.time() - REMEMBERED_FOR)
+
+        def tell(places: list[Place]) -> None:
+            self._watches.tell(places)
+
+        expired = await self._write(expire, tell)
+        while len(expired) == _AT_ONCE:
+            expired = await self._write(expire, tell)
+        while await self._write(forget):
             pass
 
-    async def _write(self, work: Work[T]) -> T:
+    async def _write(self, work: Work[T], after: Callable[[T], None] | None = None) -> T:
         try:
-            return await self._writer.run(work)
+            return await self._writer.run(work, after)
         except sqlite3.Error as exc:
             raise self._file.explain(exc) from None
 
-    def _select(self, sql: str, values: Sequence[Any] | dict[str, Any]) -> list[Any]:
-        try:
-            # All rows at once: a statement left halfway would keep its view of the past.
-            return self._file.reading.execute(sql, values).fetchall()
-        except sqlite3.Error as exc:
-            raise self._file.explain(exc) from None
 
-    def _page(self, columns: str, scope: Scope, query: Query, now: float) -> list[Any]:
-        where, values = _where(scope, query, now)
-        values.update(limit=query.limit or -1, offset=query.offset)
-        order = f"ORDER BY key {query.order} LIMIT :limit OFFSET :offset"
-        return self._select(f"SELECT {columns} FROM records WHERE {where} {order}", values)
-
-    def _named(self, sql: str, **values: Any) -> list[str]:
-        return [name for (name,) in self._select(sql, {**values, "now": self._clock.time()})]
-
-
-def _where(scope: Scope, query: Query, now: float) -> tuple[str, dict[str, Any]]:
-    low, high = query.bounds()
-    values = {"database": scope[0], "tbl": scope[1], "low": low, "high": high, "now": now}
-    if not query.suffix:
-        return _MATCHING, values
-    return f"{_MATCHING} AND {_ENDING}", {**values, "suffix": query.suffix.encode()}
-
-
-def _alive(expires: float | None, now: float) -> bool:
-    return expires is None or expires > now
-
-
-def _record(
-    now: float, key: str, value: bytes, metadata: str | None, expires: float | None, version: int
-) -> Record:
-    notes = msgspec.json.decode(metadata, type=dict[str, str]) if metadata else {}
-    left = seconds_left(expires, now) if expires is not None else 0
-    return Record(key, value, notes, left, version)
-
-
-def _apply(connection: sqlite3.Connection, scope: Scope, ops: Sequence[Op], now: float) -> int:
-    places = [(scope[0], op.table or scope[1], op.key.encode()) for op in ops]
+def _apply(
+    connection: sqlite3.Connection, ops: Sequence[Op], places: Sequence[Place], now: float
+) -> int:
     for op, place in zip(ops, places, strict=True):
         if op.version is not None:
             check_version(op, _version(connection, place, now))
@@ -194,9 +150,33 @@ def _apply(connection: sqlite3.Connection, scope: Scope, ops: Sequence[Op], now:
     for op, place in zip(ops, places, strict=True):
         if isinstance(op, Write):
             connection.execute(_REPLACE, (*place, *_columns(op, now), version))
-        else:
-            connection.execute(_DELETE, place)
+        elif not isinstance(op, Check):
+            _delete(connection, place, version, now)
     return version
+
+
+def _expire(connection: sqlite3.Connection, now: float) -> list[Place]:
+    places: list[Place] = connection.execute(_EXPIRED, (now,)).fetchall()
+    if places:
+        version = _next_version(connection)
+        for place in places:
+            _delete(connection, place, version, now)
+    return places
+
+
+def _forget(connection: sqlite3.Connection, before: float) -> bool:
+    """Forget some deletes, of which there may be more."""
+    [(version,)] = connection.execute(_TOO_OLD, (before, MAX_REMEMBERED)).fetchall()
+    if version is None:
+        return False
+    connection.execute(_FORGET, (version,))
+    connection.execute("DELETE FROM deletes WHERE version <= ?", (version,))
+    return True
+
+
+def _delete(connection: sqlite3.Connection, place: Place, version: int, now: float) -> None:
+    if connection.execute(_DELETE, place).rowcount:
+        connection.execute(_REMEMBER, (version, *place, now))
 
 
 def _columns(write: Write, now: float) -> tuple[bytes, str | None, float | None]:
@@ -204,9 +184,9 @@ def _columns(write: Write, now: float) -> tuple[bytes, str | None, float | None]
     return write.value, metadata, now + write.expiry if write.expiry else None
 
 
-def _version(connection: sqlite3.Connection, place: tuple[str, str, bytes], now: float) -> int:
-    for _, _, expires, version in connection.execute(_ONE, place).fetchall():
-        if _alive(expires, now):
+def _version(connection: sqlite3.Connection, place: Place, now: float) -> int:
+    for _, _, expires, version in connection.execute(ONE, place).fetchall():
+        if is_alive(expires, now):
             return int(version)
     return 0
 

@@ -10,10 +10,10 @@ from pathlib import Path
 from microcosmos.base import errors
 
 _APPLICATION = 0x4D435354
-_FORMAT = 1
+_FORMAT = 2
 
-_SCHEMA = f"""
-BEGIN IMMEDIATE;
+# Format 1 had the records only, and one number in revision.
+_RECORDS = """
 CREATE TABLE records (
     database TEXT NOT NULL,
     tbl TEXT NOT NULL,
@@ -27,9 +27,34 @@ CREATE TABLE records (
 CREATE INDEX records_expires ON records (expires) WHERE expires IS NOT NULL;
 CREATE TABLE revision (last INTEGER NOT NULL);
 INSERT INTO revision VALUES (0);
+"""
+
+# What watchers need: records in the order of their changes, the deletes of late, and for each
+# table the version up to which its deletes are forgotten; floor is that of all tables together.
+_CHANGES = """
+CREATE INDEX records_version ON records (database, tbl, version);
+CREATE TABLE deletes (
+    version INTEGER NOT NULL,
+    database TEXT NOT NULL,
+    tbl TEXT NOT NULL,
+    key BLOB NOT NULL,
+    at REAL NOT NULL,
+    PRIMARY KEY (version, database, tbl, key)
+) WITHOUT ROWID;
+CREATE INDEX deletes_table ON deletes (database, tbl, version);
+CREATE TABLE forgotten (
+    database TEXT NOT NULL,
+    tbl TEXT NOT NULL,
+    version INTEGER NOT NULL,
+    PRIMARY KEY (database, tbl)
+) WITHOUT ROWID;
+ALTER TABLE revision ADD COLUMN floor INTEGER NOT NULL DEFAULT 0;
+UPDATE revision SET floor = last;
+"""
+
+_MARK = f"""
 PRAGMA application_id = {_APPLICATION};
 PRAGMA user_version = {_FORMAT};
-COMMIT;
 """
 
 # FULL syncs the log at each commit; fullfsync makes macOS reach the disk with it.
@@ -67,6 +92,15 @@ class DatabaseFile:
         self.reading.close()
         self.writing.close()
         os.close(self._lock)
+
+    def view(self) -> sqlite3.Connection:
+        """A connection that reads the file as it is now, until it is closed."""
+        try:
+            connection = _connect(self.path)
+            connection.executescript("PRAGMA query_only = ON; BEGIN; SELECT last FROM revision;")
+        except sqlite3.Error as exc:
+            raise self.explain(exc) from None
+        return connection
 
     def explain(self, exc: sqlite3.Error) -> errors.Error:
         """The error for people that a failure of SQLite means."""
@@ -135,7 +169,18 @@ class DatabaseFile:
             raise self._refusal("was written by a newer version of this program")
         connection.executescript(_SETTINGS)
         if not objects:
-            connection.executescript(_SCHEMA)
+            _build(connection, _RECORDS + _CHANGES + _MARK)
+        elif version < _FORMAT:
+            _build(connection, _CHANGES + _MARK)
+
+
+def _build(connection: sqlite3.Connection, schema: str) -> None:
+    """Bring the file to this format, wholly or not at all: one without its mark stays as it was."""
+    try:
+        connection.executescript(f"BEGIN IMMEDIATE; {schema} COMMIT;")
+    finally:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
 
 
 def _connect(path: Path) -> sqlite3.Connection:

@@ -27,6 +27,7 @@ _MAX_GROUP = 1000
 class _Job(NamedTuple):
     work: Work[Any]
     done: asyncio.Future[Any]
+    after: Callable[[Any], None] | None
 
 
 class Writer:
@@ -48,8 +49,13 @@ class Writer:
         self._thread = Thread(target=self._serve, name="store-writer", daemon=True)
         self._thread.start()
 
-    async def run(self, work: Work[T]) -> T:
+    async def run(self, work: Work[T], after: Callable[[T], None] | None = None) -> T:
         """Do some work; its changes are on the disk on return.
+
+        Args:
+            work: the changes.
+            after: called with what it returned once it is on the disk, even if the caller has
+                gone by then.
 
         Raises:
             errors.Error: the work refused.
@@ -59,7 +65,7 @@ class Writer:
             raise errors.Unavailable("store", "the store is closed")
         if not self._turn:
             self._loop.call_soon(self._send)
-        job = _Job(work, self._loop.create_future())
+        job = _Job(work, self._loop.create_future(), after)
         self._turn.append(job)
         result: T = await job.done
         return result
@@ -124,6 +130,8 @@ class Writer:
 
 def _tell(group: list[_Job], outcomes: list[Any]) -> None:
     for job, outcome in zip(group, outcomes, strict=True):
+        if job.after and not isinstance(outcome, Exception):
+            job.after(outcome)
         if job.done.done():  # cancelled while it waited
             continue
         if isinstance(outcome, Exception):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, TypeVar, overload
 
 from microcosmos.base import codec, errors
 
 from . import checks
-from .backend import Backend, Scope, shown
-from .interface import DEFAULT, Delete, Op, Order, Record, Write
+from .backend import Backend, FrozenBackend, Scope, shown
+from .interface import DEFAULT, Change, Delete, Op, Order, Record, Write
 
 T = TypeVar("T")
 
@@ -29,6 +30,15 @@ class Table:
     def __repr__(self) -> str:
         return f"<table {'/'.join(self._scope)} of {self._backend!r}>"
 
+    @property
+    def scope(self) -> Scope:
+        return self._scope
+
+    @property
+    def is_frozen(self) -> bool:
+        """Whether this is a view as of one version."""
+        return isinstance(self._backend, FrozenBackend)
+
     @overload
     async def read(self, key: str) -> Record: ...
 
@@ -38,10 +48,13 @@ class Table:
         *,
         prefix: str = "",
         suffix: str = "",
+        start: str = "",
+        end: str = "",
         limit: int = 0,
         offset: int = 0,
         order: Order = "asc",
         after: str = "",
+        max_bytes: int = 0,
     ) -> list[Record]: ...
 
     async def read(self, key: str | None = None, **query: Any) -> Record | list[Record]:
@@ -73,8 +86,11 @@ class Table:
         checks.batch(ops, self._scope[1])
         return await self._backend.apply(self._scope, ops) if ops else 0
 
-    async def count(self, *, prefix: str = "", suffix: str = "") -> int:
-        return await self._backend.count(self._scope, checks.query(prefix=prefix, suffix=suffix))
+    async def count(
+        self, *, prefix: str = "", suffix: str = "", start: str = "", end: str = ""
+    ) -> int:
+        query = checks.query(prefix=prefix, suffix=suffix, start=start, end=end)
+        return await self._backend.count(self._scope, query)
 
     @overload
     async def get(self, key: str) -> Any: ...
@@ -111,12 +127,27 @@ class Table:
             data = codec.encode(value)
             await self.batch([Write(old.key, data, old.expiry, old.metadata, old.version)])
 
-    async def all_keys(self, *, prefix: str = "", batch_size: int = 100) -> AsyncIterator[str]:
-        page = await self.list(prefix, limit=batch_size)
-        while page:
+    async def all_keys(
+        self, *, prefix: str = "", start: str = "", end: str = "", batch_size: int = 100
+    ) -> AsyncIterator[str]:
+        after = ""
+        while page := await self.list(prefix, start=start, end=end, limit=batch_size, after=after):
             for key in page:
                 yield key
-            page = await self.list(prefix, limit=batch_size, after=page[-1])
+            after = page[-1]
+
+    async def version(self) -> int:
+        return await self._backend.version()
+
+    def watch(
+        self, *, prefix: str = "", since: int | None = None
+    ) -> AbstractAsyncContextManager[AsyncIterator[Change]]:
+        return self._backend.watch(self._scope, *checks.watch(prefix, since))
+
+    @asynccontextmanager
+    async def frozen(self) -> AsyncIterator[Table]:
+        async with self._backend.frozen() as view:
+            yield Table(view, self._scope)
 
     def table(self, name: str = "", *, database: str = "") -> Table:
         scope = (
@@ -124,6 +155,10 @@ class Table:
             checks.name(name or self._scope[1], "table"),
         )
         return Table(self._backend, scope)
+
+    def part(self, name: str) -> Table:
+        whole = checks.name(f"{self._scope[1]}${name}", "table")
+        return Table(self._backend, (self._scope[0], whole))
 
     async def tables(self) -> list[str]:
         return await self._backend.tables(self._scope[0])
@@ -137,13 +172,22 @@ class Table:
         prefix: str = "",
         *,
         suffix: str = "",
+        start: str = "",
+        end: str = "",
         limit: int = 0,
         offset: int = 0,
         order: Order = "asc",
         after: str = "",
     ) -> list[str]:
         query = checks.query(
-            prefix=prefix, suffix=suffix, limit=limit, offset=offset, order=order, after=after
+            prefix=prefix,
+            suffix=suffix,
+            start=start,
+            end=end,
+            limit=limit,
+            offset=offset,
+            order=order,
+            after=after,
         )
         return await self._backend.keys(self._scope, query)
 
