@@ -1,1 +1,5 @@
-"""Settings and secrets, by dot path (part 3 moves in here)."""
+"""Settings and secrets, by dot path."""
+
+from .interface import MASK, MAX_DOCUMENT, MAX_REVISIONS
+
+__all__ = ["MASK", "MAX_DOCUMENT", "MAX_REVISIONS"]
