@@ -135,3 +135,35 @@ def test_traces_are_32_hexadecimal_digits_and_differ() -> None:
     traces = {context.new_trace() for _ in range(100)}
     assert len(traces) == 100
     assert all(len(trace) == 32 and int(trace, 16) >= 0 for trace in traces)
+
+
+def test_what_could_not_be_a_header_is_not_set() -> None:
+    metadata = Metadata()
+    with pytest.raises(errors.BadRequest):
+        metadata["Foobar"] = "a\r\nEvil: 1"
+    with pytest.raises(errors.BadRequest):
+        metadata["a b"] = "x"
+    assert dict(metadata) == {}
+
+
+def test_a_block_carries_more_metadata_and_leaves_none() -> None:
+    outer = Context(Metadata({"kept": "1", "foobar": "old"}), deadline=time.monotonic() + 5)
+    token = context._current.set(outer)
+    try:
+        with context.carrying({"FOOBAR": "new", "added": "2"}) as inner:
+            assert context.current() is inner
+            assert inner.outgoing() == {"Kept": "1", "Foobar": "new", "Added": "2"}
+            assert inner.deadline == outer.deadline
+        assert context.current() is outer
+        assert outer.outgoing() == {"Kept": "1", "Foobar": "old"}
+        with pytest.raises(errors.BadRequest), context.carrying({"a": "b\n"}):
+            pass
+        assert context.current() is outer
+    finally:
+        context._current.reset(token)
+
+
+def test_a_block_carries_metadata_outside_of_a_call_too() -> None:
+    with context.carrying({"foobar": "x"}):
+        assert context.current().outgoing() == {"Foobar": "x"}
+    assert context.current_or_none() is None

@@ -144,7 +144,7 @@ def test_a_word_becomes_an_endpoint_of_its_service(word: str, expected: str) -> 
 
 
 def test_a_subject_stands_below_rpc() -> None:
-    assert names.subject("v1.foo", "Foo.Bar") == "rpc.v1.foo.Foo.Bar"
+    assert names.subject("v1.foo", "Foo.Bar") == "rpc.v1~foo.Foo.Bar"
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,11 @@ import random
 import re
 import time
 from collections.abc import Iterator, Mapping, MutableMapping
+from contextlib import contextmanager
 from contextvars import ContextVar
+from copy import copy
 from functools import lru_cache
+from typing import ClassVar
 
 from . import errors
 
@@ -19,6 +22,9 @@ NAMESPACE = "Micro-Namespace"
 TRACE = "Micro-Trace"
 TIMEOUT = "Timeout"
 AUTHORIZATION = "Authorization"
+
+CLIENT_ADDRESS = "Micro-Client-Address"
+"""Where a client is, as a door of the platform says to the service `auth`; no client's own word."""
 
 DEFAULT_NAMESPACE = "micro"
 
@@ -35,6 +41,7 @@ _OWN = frozenset(
         "Expect",
         "Host",
         "Keep-Alive",
+        CLIENT_ADDRESS,
         "Te",
         "Timeout",
         "Trailer",
@@ -87,7 +94,9 @@ class Metadata(MutableMapping[str, str]):
         return self.raw[title(name)]
 
     def __setitem__(self, name: str, value: str) -> None:
-        self.raw[title(name)] = value
+        # Checked here, where a handler sets it: what is inherited is sent as it stands.
+        titled, text = sendable(name, value)
+        self.raw[titled] = text
 
     def __delitem__(self, name: str) -> None:
         del self.raw[title(name)]
@@ -116,6 +125,9 @@ class Context:
     """
 
     __slots__ = ("account", "client", "deadline", "metadata")
+
+    outside: ClassVar[bool] = False
+    """Whether no call is being handled, so that what is called is not called for anybody."""
 
     def __init__(
         self,
@@ -150,6 +162,14 @@ class Context:
         return {k: v for k, v in self.metadata.raw.items() if k not in _OWN}
 
 
+class _Outside(Context):
+    """The circumstances of a program that handles no call."""
+
+    __slots__ = ()
+
+    outside = True
+
+
 _current: ContextVar[Context | None] = ContextVar("microcosmos.context", default=None)
 
 set_current = _current.set
@@ -158,12 +178,32 @@ set_current = _current.set
 
 def current() -> Context:
     """The context of the call being handled; outside of one, an empty context."""
-    return _current.get() or Context()
+    return _current.get() or _Outside()
 
 
 def current_or_none() -> Context | None:
     """The context of the call being handled, or None outside of one."""
     return _current.get()
+
+
+@contextmanager
+def carrying(metadata: Mapping[str, str]) -> Iterator[Context]:
+    """Calls made in the block carry this metadata, beside what they would have carried.
+
+        with carrying({"Foobar": "mycustomval"}):
+            await users.list()
+
+    Raises:
+        errors.BadRequest: a name or value that could not be a header.
+    """
+    inner = copy(current())
+    inner.metadata = Metadata.wrap(dict(inner.metadata.raw))
+    inner.metadata.update(metadata)
+    token = _current.set(inner)
+    try:
+        yield inner
+    finally:
+        _current.reset(token)
 
 
 def new_trace() -> str:

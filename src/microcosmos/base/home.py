@@ -28,6 +28,10 @@ _LONGEST_SOCKET = 103
 _SOCKET_NAME = len("/core.sock") + 8
 
 
+STATE = "MICRO_STATE"
+"""Tells a process of the platform where the server keeps its state, if not in the home."""
+
+
 class ServerInfo(msgspec.Struct, frozen=True):
     """What `server.json` says of the running server.
 
@@ -37,6 +41,7 @@ class ServerInfo(msgspec.Struct, frozen=True):
         pids: its processes, by name.
         addresses: its doors, each ``host:port``.
         schemes: what is spoken at a door, where that is not the plain thing.
+        promises: what it holds to, by name, for people.
     """
 
     version: str
@@ -44,6 +49,7 @@ class ServerInfo(msgspec.Struct, frozen=True):
     pids: dict[str, int]
     addresses: dict[str, str]
     schemes: dict[str, str] = {}
+    promises: dict[str, str] = {}
 
     @property
     def api(self) -> str:
@@ -54,6 +60,10 @@ class ServerInfo(msgspec.Struct, frozen=True):
 class Home:
     """The folder of one platform.
 
+    Attributes:
+        path: the folder.
+        server: where the server keeps its state.
+
     Args:
         path: the folder; else `MICRO_HOME`, else ``~/.micro``.
     """
@@ -61,10 +71,13 @@ class Home:
     def __init__(self, path: str | Path | None = None) -> None:
         chosen = path or os.environ.get("MICRO_HOME") or Path.home() / ".micro"
         self.path = Path(chosen).expanduser().absolute()
+        # A path that was given is of a platform that this process is no part of.
+        state = None if path else os.environ.get(STATE)
+        self.server = Path(state) if state else self.running
 
     @property
-    def server(self) -> Path:
-        """Where the server keeps its state."""
+    def running(self) -> Path:
+        """Where a running server is found, wherever its state is."""
         return self.path / "server"
 
     @property
@@ -99,7 +112,8 @@ class Home:
 
     def make(self) -> None:
         """Make the folders, closed to other users."""
-        for folder in (self.path, self.server, self.lanes, self.logs, self.server / "keys"):
+        state = (self.server, self.logs, self.server / "keys")
+        for folder in (self.path, self.running, self.lanes, *state):
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         if self.lanes.lstat().st_uid != os.getuid():
             raise PermissionError(f"{self.lanes} belongs to another user; remove it")
@@ -108,7 +122,7 @@ class Home:
     def server_info(self) -> ServerInfo | None:
         """The running server, or None when there is none (or its file is damaged)."""
         try:
-            data = (self.server / "server.json").read_bytes()
+            data = (self.running / "server.json").read_bytes()
             info = msgspec.json.decode(data, type=ServerInfo)
         except (OSError, *codec.DECODE_ERRORS):
             return None
@@ -116,11 +130,11 @@ class Home:
 
     def write_server_info(self, info: ServerInfo) -> None:
         """Tell where the server is, atomically."""
-        write_atomically(self.server / "server.json", indented(info))
+        write_atomically(self.running / "server.json", indented(info))
 
     def forget_server_info(self) -> None:
         """The server has stopped cleanly."""
-        (self.server / "server.json").unlink(missing_ok=True)
+        (self.running / "server.json").unlink(missing_ok=True)
 
 
 def indented(value: Any) -> bytes:

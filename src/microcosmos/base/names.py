@@ -14,6 +14,19 @@ from . import errors
 MAX_LENGTH = 100
 """The longest service name, in characters."""
 
+RPC = "rpc"
+"""What the NATS subjects of services begin with."""
+
+RESERVED = frozenset(
+    {
+        *("api", "apps", "auth", "broker", "config", "core", "dashboard", "events", "functions"),
+        *("gateway", "healthz", "infra", "monitor", "nats", "openapi", "platform", "proxy"),
+        *("readyz", "registry", RPC, "runtime", "server", "shared"),
+        *("store", "supervisor"),
+    }
+)
+"""Names that nothing deployed may take: they begin subjects and paths of the platform's own."""
+
 _SERVICE = re.compile(r"[A-Za-z0-9]([A-Za-z0-9_-]|\.(?=[A-Za-z0-9]))*")
 # The handler is named after the service, which may start with a digit.
 _ENDPOINT = re.compile(r"[A-Za-z0-9_]+\.[A-Za-z_][A-Za-z0-9_]*")
@@ -43,6 +56,11 @@ def check_service(name: str) -> str:
         f"{shown!r} is no service name: use up to {MAX_LENGTH} letters, digits, '-', '_' and "
         "single dots, starting with a letter or digit",
     )
+
+
+def is_namespace(name: str) -> bool:
+    """Whether a text is a good name of a namespace."""
+    return _NAMESPACE.fullmatch(name) is not None
 
 
 def check_namespace(name: str) -> str:
@@ -146,7 +164,15 @@ def subject(service: str, endpoint: str) -> str:
     """
     if not (_SERVICE.fullmatch(service) and _SUBJECT.fullmatch(endpoint)):
         raise errors.NotFound("names", f"there is no endpoint {endpoint!r} of {service!r}")
-    return f"rpc.{service}.{endpoint}"
+    return f"{prefix(service)}{endpoint}"
+
+
+def prefix(service: str) -> str:
+    """What the NATS subjects of a service begin with: ``rpc.foo.``, of v1.foo ``rpc.v1~foo.``.
+
+    The name is one token, so that no service's subjects are below another's.
+    """
+    return f"{RPC}.{service.replace('.', '~')}."
 
 
 def announced(name: str) -> str:
