@@ -80,6 +80,68 @@ def _stream(lab: Lab, way: str) -> Figures:
     return lab.stream(sys.executable, BENCH / "ours/hello_stream.py", "read", way)
 
 
+def store_lane(lab: Lab) -> Figures:
+    """Our store by the lane: gets of a service with its token, SQLite behind."""
+    return _store(lab, "lane")
+
+
+def store_nats(lab: Lab) -> Figures:
+    """Our store by NATS: gets of a service with its token, SQLite behind."""
+    return _store(lab, "nats")
+
+
+def _store(lab: Lab, way: str) -> Figures:
+    lab.nats()
+    lab.python("ours/store.py", "serve", way, ready="ready")
+    return lab.rpc(sys.executable, BENCH / "ours/store.py", "call", way)
+
+
+def writes_1(lab: Lab) -> Figures:
+    """One writer, each write on the disk before the next."""
+    return _writes(lab, 1)
+
+
+def writes_64(lab: Lab) -> Figures:
+    """64 writers, each write on the disk before its writer's next."""
+    return _writes(lab, 64)
+
+
+def _writes(lab: Lab, writers: int) -> Figures:
+    timing = (str(lab.timing.warmup), str(lab.timing.seconds))
+    return {"writes/s": _printed(lab, "write", str(writers), *timing)["per_second"]}
+
+
+def sqlite_raw(lab: Lab) -> Figures:
+    """The row of a key by Python's sqlite3 alone."""
+    return _printed(lab, "get", "raw", str(lab.timing.seconds))
+
+
+def sqlite_ours(lab: Lab) -> Figures:
+    """The record of a key by our store, in the same process."""
+    return _printed(lab, "get", "ours", str(lab.timing.seconds))
+
+
+def page_1k(lab: Lab) -> Figures:
+    """A page of 100 records by prefix, of 1,000."""
+    return _printed(lab, "page", "1000")
+
+
+def page_1m(lab: Lab) -> Figures:
+    """A page of 100 records by prefix, of 1,000,000."""
+    return _printed(lab, "page", "1000000")
+
+
+def auth_check(lab: Lab) -> Figures:
+    """Who may call: a token of 350 bytes, seen before."""
+    return _printed(lab, "check")
+
+
+def _printed(lab: Lab, *arguments: str) -> Figures:
+    output = lab.call(sys.executable, BENCH / "ours/store.py", *arguments, timeout=120)
+    figures: Figures = json.loads(output.splitlines()[-1])
+    return figures
+
+
 def server_start(lab: Lab) -> Figures:
     """`micro server` in a new home, until it answers its health check."""
     started = time.perf_counter()

@@ -1,4 +1,4 @@
-"""What is measured, side by side with what, and the figures that were promised (issues 2 and 3)."""
+"""What is measured, side by side with what, and the figures that were promised (issues 2 to 4)."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ CALLS = "calls/s, 64 callers"
 MEMORY = "KiB a socket"
 P50 = "p50 ms, one caller"
 MESSAGES = "messages/s"
+WRITES = "writes/s"
 
 
 @dataclass(frozen=True)
@@ -112,5 +113,38 @@ BENCHES = {
             ),
             Target("list all", "list ms", "registry_1000", 100, at_most=True),
         ),
+    ),
+    "store_rpc": Bench(
+        "A get from the store through RPC: store and caller on a core each",
+        "apart",
+        ("nats_rpc", "store_lane", "store_nats"),
+        (
+            Target("get by the lane, p50", P50, "store_lane", 1.6, "nats_rpc", True),
+            Target("get by NATS, p50", P50, "store_nats", 1.6, "nats_rpc", True),
+        ),
+    ),
+    "store_writes": Bench(
+        "Durable writes into SQLite, in one process",
+        "shared",
+        ("writes_1", "writes_64"),
+        (Target("64 writers", WRITES, "writes_64", 5, "writes_1"),),
+    ),
+    "store_get": Bench(
+        "Gets from SQLite, in one process",
+        "shared",
+        ("sqlite_raw", "sqlite_ours"),
+        (Target("get in process", "gets/s", "sqlite_ours", 0.6, "sqlite_raw"),),
+    ),
+    "store_page": Bench(
+        "A page of 100 records by prefix, SQLite, in one process",
+        "shared",
+        ("page_1k", "page_1m"),
+        (Target("stays flat", "page ms", "page_1m", 2, "page_1k", True),),
+    ),
+    "auth_check": Bench(
+        "The check of who may call, on the hot path",
+        "shared",
+        ("auth_check",),
+        (Target("auth check", "check µs", "auth_check", 10, at_most=True),),
     ),
 }
