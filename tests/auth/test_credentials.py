@@ -96,7 +96,7 @@ def test_a_credential_names_its_user_and_its_inbox(tmp_path: Path) -> None:
     credential = account.user("v1.users", expires=2_000_000_000)
     claims = claims_of(token_of(credential.text))
     assert (claims["name"], claims["iss"], claims["exp"]) == ("v1.users", account.id, 2_000_000_000)
-    assert credential.inbox_prefix == "_INBOX.v1-users"
+    assert credential.inbox_prefix == "_INBOX.v1~users"
     path = credential.write(tmp_path / "users.creds")
     assert path.read_text() == credential.text
     assert path.stat().st_mode & 0o777 == 0o600

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -13,7 +14,9 @@ from microcosmos.rpc import Call, Endpoint
 
 from .interface import ADMIN, SERVICE, Account, Policy, Resource
 from .rules import deciding
-from .tokens import Token, verify
+
+if TYPE_CHECKING:
+    from .tokens import Token
 
 _REMEMBERED = 16 * 1024
 _BEARER = "bearer "
@@ -47,12 +50,19 @@ class Access:
         self._clock = clock
         self._tokens: dict[str, Token] = {}
         self._allowed: dict[tuple[str | None, str, str, str], _Allowed] = {}
+        self._listeners: list[Callable[[Policy], None]] = []
+
+    def on_change(self, listener: Callable[[Policy], None]) -> None:
+        """Tell of every policy that is followed."""
+        self._listeners.append(listener)
 
     def follow(self, policy: Policy) -> None:
         """Decide by another policy from now on."""
         self.policy = policy
         self._tokens.clear()
         self._allowed.clear()
+        for listener in self._listeners:
+            listener(policy)
 
     def __call__(self, call: Call, endpoint: Endpoint) -> Account | None:
         """Who makes a call, as its handler may know; None is anonymous.
@@ -64,13 +74,23 @@ class Access:
         """
         header = call.metadata.get(AUTHORIZATION)
         namespace = self._namespace or call.metadata.get(NAMESPACE, DEFAULT_NAMESPACE)
-        key = (header, namespace, call.service, call.endpoint)
+        return self.admit(header, namespace, call.service, call.endpoint, endpoint.access)
+
+    def admit(
+        self, header: str | None, namespace: str, service: str, endpoint: str, access: str = "rules"
+    ) -> Account | None:
+        """Let in who shows an Authorization header, if it may call an endpoint; see `check`.
+
+        Raises:
+            errors.Error: as a call of this object.
+        """
+        key = (header, namespace, service, endpoint)
         known = self._allowed.get(key)
         if known is not None and known.until > self._clock.time():
             return known.account
         token = self.token(header)
         account = token.account if token else None
-        self.check(account, namespace, call.service, call.endpoint, endpoint.access)
+        self.check(account, namespace, service, endpoint, access)
         # An account of another namespace is nobody here.
         shown = account if account is not None and account.enters(namespace) else None
         if len(self._allowed) >= _REMEMBERED:
@@ -95,6 +115,9 @@ class Access:
         if header[: len(_BEARER)].lower() != _BEARER:
             detail = "the Authorization header is not of the form `Bearer TOKEN`"
             raise errors.Unauthorized(_AUTH, detail)
+        # Imported here: most processes begin, and many end, without having seen a token.
+        from .tokens import verify
+
         token = verify(header[len(_BEARER) :].strip(), policy.keys, now)
         if _revoked(token, policy.revoked):
             raise errors.Unauthorized(_AUTH, "the token was revoked; log in again")
@@ -124,7 +147,7 @@ class Access:
             return
         rules = self._known().rules.get(namespace)
         if rules is None:
-            raise errors.NotFound(_AUTH, f"there is no namespace {namespace[:80]!r}")
+            raise unknown(namespace)
         rule = deciding(rules, account, namespace, Resource("service", service, endpoint))
         granted = rule is not None and rule.access == "GRANTED"
         if access == "rules":
@@ -141,6 +164,12 @@ class Access:
         if self.policy is None:
             raise errors.Unavailable(_AUTH, "it is not known yet who may call; try again")
         return self.policy
+
+
+def unknown(namespace: str) -> errors.NotFound:
+    """The error of a namespace that is not there."""
+    detail = f"there is no namespace {namespace[:80]!r}; an admin of the platform makes one with"
+    return errors.NotFound(_AUTH, f"{detail} `micro auth create namespace`")
 
 
 def refusal(account: Account | None, service: str, endpoint: str) -> errors.Error:
@@ -171,4 +200,5 @@ def _revoked(token: Token, revoked: Mapping[str, float]) -> bool:
     account = token.account
     by_account = revoked.get(f"account/{account.namespace}/{account.id}", 0.0)
     by_session = revoked.get(f"session/{token.session}", 0.0) if token.session else 0.0
-    return token.issued <= max(by_account, by_session)
+    by_namespace = revoked.get(f"namespace/{account.namespace}", 0.0)
+    return token.issued <= max(by_account, by_session, by_namespace)

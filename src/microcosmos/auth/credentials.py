@@ -19,28 +19,31 @@ import msgspec
 import nkeys
 
 from microcosmos.base import errors
+from microcosmos.base.context import DEFAULT_NAMESPACE
 from microcosmos.base.home import write_atomically
+from microcosmos.base.names import check_namespace, is_namespace
+
+from .permissions import ANSWER, Permissions
+
+__all__ = [
+    "Account",
+    "Credential",
+    "Keys",
+    "Permissions",
+    "encode",
+    "file_of",
+    "inbox_prefix",
+    "public_key",
+]
 
 # JetStream in an account: streams in memory are bounded, those on disk by the disk alone.
 _MEMORY_STORAGE = 256 * 1024 * 1024
 _UNLIMITED = -1
 
-_NOT_IN_A_TOKEN = re.compile(r"[^A-Za-z0-9_-]")
+_ACCOUNT = "account-"
 
-
-@dataclass(frozen=True, slots=True)
-class Permissions:
-    """The subjects a user may touch; an empty tuple allows nothing.
-
-    Attributes:
-        publish: subjects it may send to.
-        subscribe: subjects it may listen on, beside its own inbox.
-        replies: whether it may answer the requests it receives, wherever they came from.
-    """
-
-    publish: tuple[str, ...] = ()
-    subscribe: tuple[str, ...] = ()
-    replies: bool = True
+_NOT_IN_A_TOKEN = re.compile(r"[^A-Za-z0-9_~-]")
+_SECOND = 1_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +83,7 @@ class Account:
         name: str,
         permissions: Permissions | None = None,
         *,
+        inbox: str = "",
         expires: float = 0,
         tags: tuple[str, ...] = (),
     ) -> Credential:
@@ -88,11 +92,12 @@ class Account:
         Args:
             name: of the process or service.
             permissions: None is everything in this account.
+            inbox: whose replies it hears; its own unless said.
             expires: when the engine ends its connections, in seconds since the epoch; 0 is never.
             tags: what the engine shows of its connections.
         """
         pair = _new_pair(nkeys.PREFIX_BYTE_USER)
-        prefix = inbox_prefix(name)
+        prefix = inbox_prefix(inbox or name)
         claims: dict[str, Any] = {"type": "user", "subs": -1, "data": -1, "payload": -1}
         if tags:
             claims["tags"] = list(tags)
@@ -113,15 +118,27 @@ class Keys:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         folder.chmod(0o700)
         self.operator = self._pair("operator", nkeys.PREFIX_BYTE_OPERATOR)
-        self.system = self.account("system")
+        # Apart from those of namespaces, of which one may be called so.
+        self.system = Account("system", self._pair("system", nkeys.PREFIX_BYTE_ACCOUNT))
 
     def account(self, name: str) -> Account:
         """The account of a namespace.
 
         Raises:
+            errors.BadRequest: it is no name of a namespace.
             errors.InternalServerError: its key file is damaged or cannot be read.
         """
-        return Account(name, self._pair(f"account-{name}", nkeys.PREFIX_BYTE_ACCOUNT))
+        name = check_namespace(name)
+        return Account(name, self._pair(f"{_ACCOUNT}{name}", nkeys.PREFIX_BYTE_ACCOUNT))
+
+    def namespaces(self) -> list[str]:
+        """The namespaces that have an account, sorted."""
+        found = (path.stem.removeprefix(_ACCOUNT) for path in self.folder.glob(f"{_ACCOUNT}*.nk"))
+        return sorted(filter(is_namespace, found))
+
+    def forget(self, name: str) -> None:
+        """Remove the key of a namespace's account: nobody gets in any more."""
+        (self.folder / f"{_ACCOUNT}{name}.nk").unlink(missing_ok=True)
 
     def operator_token(self) -> str:
         """The JWT that nats-server trusts."""
@@ -132,6 +149,11 @@ class Keys:
         """The JWT that tells nats-server of an account and its limits."""
         claims = {"type": "account", "limits": self._limits(account), "default_permissions": {}}
         return encode(self.operator, account.id, account.name, claims)
+
+    def deletion_token(self, account: Account) -> str:
+        """The JWT that tells nats-server to forget an account."""
+        claims = {"type": "generic", "accounts": [account.id]}
+        return encode(self.operator, public_key(self.operator), "deletion", claims)
 
     def _limits(self, account: Account) -> dict[str, Any]:
         names = ("subs", "data", "payload", "imports", "exports", "conn", "leaf")
@@ -157,9 +179,24 @@ class Keys:
         return _read_pair(path, text, kind)
 
 
+def file_of(folder: Path, name: str, namespace: str = DEFAULT_NAMESPACE) -> Path:
+    """Where the credentials of one of the platform's own users are, for a namespace.
+
+    Args:
+        folder: ``$MICRO_HOME/server/keys``.
+        name: ``core``, ``gateway`` or ``admin``.
+        namespace: whose account they are good for.
+    """
+    of = "" if namespace == DEFAULT_NAMESPACE else f"@{namespace}"
+    return folder / f"{name}{of}.creds"
+
+
 def inbox_prefix(name: str) -> str:
-    """The subjects under which a user hears its replies, and nobody else may listen."""
-    return "_INBOX." + (_NOT_IN_A_TOKEN.sub("-", name) or "-")
+    """The subjects under which a user hears its replies, and nobody else may listen.
+
+    Dots become ``~``, which is in no name, so that no two names have one inbox.
+    """
+    return "_INBOX." + (_NOT_IN_A_TOKEN.sub("-", name.replace(".", "~")) or "-")
 
 
 def public_key(pair: Any) -> str:
@@ -197,13 +234,23 @@ def _url_base64(data: bytes) -> str:
 def _permission_claims(permissions: Permissions | None, inbox: str) -> dict[str, Any]:
     if permissions is None:
         return {"pub": {}, "sub": {}}
-    listens = [*permissions.subscribe, f"{inbox}.>"]
     # An empty list would mean "everything", so nothing is said as a denial of everything.
-    sends = {"allow": list(permissions.publish)} if permissions.publish else {"deny": [">"]}
-    claims: dict[str, Any] = {"pub": sends, "sub": {"allow": listens}}
+    sends = _listed(permissions.publish, permissions.no_publish) or {"deny": [">"]}
+    listens = (*permissions.subscribe, f"{inbox}.>")
+    claims: dict[str, Any] = {
+        "pub": sends,
+        "sub": _listed(listens, permissions.no_subscribe),
+    }
     if permissions.replies:
-        claims["resp"] = {"max": _UNLIMITED, "ttl": 0}
+        # As many as a stream has; the engine forgets whom it may answer when the time is over.
+        claims["resp"] = {"max": _UNLIMITED, "ttl": int(ANSWER * _SECOND)}
     return claims
+
+
+def _listed(allow: tuple[str, ...], deny: tuple[str, ...]) -> dict[str, list[str]]:
+    if not allow:
+        return {}
+    return {"allow": list(allow), "deny": list(deny)} if deny else {"allow": list(allow)}
 
 
 def _new_pair(kind: int) -> Any:

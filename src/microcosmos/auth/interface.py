@@ -109,7 +109,8 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
         keys: what verifies tokens: public Ed25519 keys as base64url (a JWK's ``x``), by key id.
         rules: by namespace; a namespace that has no entry is unknown.
         revoked: tokens that were issued until a time (seconds since the epoch) are refused: of an
-            account, ``account/NAMESPACE/ID``, or of one login, ``session/SID``.
+            account, ``account/NAMESPACE/ID``, of one login, ``session/SID``, or of a namespace
+            that was deleted, ``namespace/NAME``.
     """
 
     epoch: str = ""

@@ -20,10 +20,20 @@ def deciding(
         namespace: where the resource is.
         resource: what is asked for, without wildcards.
     """
-    applying = [
+    found = [
         rule for rule in rules if _applies(rule, account, namespace) and _covers(rule, resource)
     ]
-    return max(applying, key=_weight, default=None)
+    return max(found, key=_weight, default=None)
+
+
+def applying(
+    rules: Iterable[Rule], account: Account | None, namespace: str, resource: Resource
+) -> list[Rule]:
+    """The rules that say something of it; the first one decides. See `deciding`."""
+    found = [
+        rule for rule in rules if _applies(rule, account, namespace) and _covers(rule, resource)
+    ]
+    return sorted(found, key=_weight, reverse=True)
 
 
 def _weight(rule: Rule) -> tuple[int, bool]:
