@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from microcosmos.base import errors
-    from microcosmos.base.context import Context, Metadata, current
+    from microcosmos.base.context import Context, Metadata, carrying, current
     from microcosmos.service import Client, Connection, Service, connect, run
 
 __version__ = "0.1.0"
@@ -21,6 +21,7 @@ __all__ = [
     "Context",
     "Metadata",
     "Service",
+    "carrying",
     "connect",
     "current",
     "errors",
@@ -35,6 +36,7 @@ _HOMES = {
     "run": "microcosmos.service",
     "Context": "microcosmos.base.context",
     "Metadata": "microcosmos.base.context",
+    "carrying": "microcosmos.base.context",
     "current": "microcosmos.base.context",
 }
 

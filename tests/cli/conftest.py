@@ -9,11 +9,17 @@ import tempfile
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 
+import argon2
 import msgspec
 import pytest
 
+from microcosmos.auth.authority import Authority
+from microcosmos.auth.keys import TokenKeys
+from microcosmos.auth.passwords import Passwords
+from microcosmos.auth.service import AuthService
 from microcosmos.base import errors
 from microcosmos.base.home import Home, ServerInfo
 from microcosmos.cli.main import main
@@ -24,6 +30,7 @@ from microcosmos.registry.service import RegistryService
 from microcosmos.rpc import Hosted, Server
 from microcosmos.rpc.handler import endpoint
 from microcosmos.rpc.lane import listen
+from microcosmos.store import open_store
 
 
 class Result(msgspec.Struct):
@@ -168,10 +175,15 @@ class Platform:
     Attributes:
         registry: that of the platform.
         home: where it answers.
+
+    Args:
+        home: where it answers.
+        guarded: whether it has accounts and asks who calls.
     """
 
-    def __init__(self, home: Home) -> None:
+    def __init__(self, home: Home, *, guarded: bool = False) -> None:
         self.home = home
+        self.guarded = guarded
         self.registry = MemoryRegistry()
         self._ready = threading.Event()
         self._loop = asyncio.new_event_loop()
@@ -191,11 +203,24 @@ class Platform:
         self._loop.run_until_complete(self._serve())
 
     async def _serve(self) -> None:
+        async with AsyncExitStack() as stack:
+            authority = None
+            if self.guarded:
+                store = await stack.enter_async_context(open_store("memory://"))
+                quick = Passwords(argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
+                authority = Authority(store, TokenKeys(), passwords=quick)
+                await stack.enter_async_context(authority)
+            await self._answer(authority)
+
+    async def _answer(self, authority: Authority | None) -> None:
         self.home.make()
-        server = Server()
+        server = Server(verifier=authority.access if authority else None)
         server.add(RUNTIME)
         server.add(TICKER)
-        hosted = [RegistryService(self.registry).hosted(), HELLOWORLD, THINGS]
+        registry = RegistryService(self.registry, guarded=self.guarded).hosted()
+        hosted = [registry, HELLOWORLD, THINGS]
+        if authority is not None:
+            hosted.append(AuthService(authority).hosted())
         for one in hosted:
             server.add(one)
             await self.registry.register(self.record(one))
@@ -234,6 +259,15 @@ class Platform:
 def platform(home: Home) -> Iterator[Platform]:
     """A platform that runs on the MICRO_HOME."""
     running = Platform(home)
+    running.start()
+    yield running
+    running.stop()
+
+
+@pytest.fixture
+def guarded(home: Home) -> Iterator[Platform]:
+    """A platform that asks who calls, as a server does."""
+    running = Platform(home, guarded=True)
     running.start()
     yield running
     running.stop()

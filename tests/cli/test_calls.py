@@ -7,9 +7,12 @@ import json
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 
-from .conftest import HELLOWORLD, Micro, Platform
+from microcosmos.registry.interface import Options
+
+from .conftest import HELLOWORLD, THINGS, Micro, Platform
 
 pytestmark = pytest.mark.usefixtures("platform")
 
@@ -65,7 +68,9 @@ def test_metadata_travels_with_a_call(micro: Micro) -> None:
     assert len(seen["Micro-Trace"]) == 32
 
 
-def test_the_namespace_travels_with_a_call(micro: Micro) -> None:
+def test_the_namespace_travels_with_a_call(micro: Micro, platform: Platform) -> None:
+    there = platform.record(THINGS)
+    platform.register(msgspec.structs.replace(there, options=Options(domain="other")))
     seen = json.loads(micro("--namespace=other", "call", "things", "SeenMetadata").out)
     assert seen["Micro-Namespace"] == "other"
 

@@ -42,6 +42,30 @@ def complete(
     return run
 
 
+@pytest.mark.usefixtures("guarded")
+@pytest.mark.parametrize(
+    ("line", "offered"),
+    [
+        ("micro auth l", ["list"]),
+        ("micro auth list ", ["accounts", "namespaces", "rules"]),
+        ("micro auth delete rule ", ["default"]),
+        ("micro auth delete account ", ["admin"]),
+        ("micro auth delete namespace ", ["micro"]),
+        ("micro auth update secret a", ["admin"]),
+        ("micro auth why a", ["admin"]),
+        ("micro auth why admin hello", ["helloworld"]),
+        ("micro auth why admin helloworld ", ["Helloworld.Call"]),
+        ("micro user namespace set ", ["micro"]),
+        ("micro --namespace m", ["micro"]),
+        ("micro auth create rule --access ", ["granted", "denied"]),
+        ("micro auth create account --sc", ["--scopes"]),
+        ("micro log", ["login", "logout", "logs"]),
+    ],
+)
+def test_what_auth_knows_is_offered(complete: Complete, line: str, offered: list[str]) -> None:
+    assert list(complete(line)) == offered
+
+
 @pytest.mark.usefixtures("platform")
 @pytest.mark.parametrize(
     ("line", "offered"),

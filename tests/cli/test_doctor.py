@@ -401,3 +401,34 @@ def test_a_server_that_runs_hangs_and_was_killed(running: Running) -> None:
     assert "the last one was killed" in told.of("server", "warn")[0]
     shutil.rmtree(running.home.lanes)
     assert running.doctor().code == 0
+
+
+# The login.
+
+
+def test_nobody_is_logged_in(doctor: Doctor) -> None:
+    assert doctor().of("login", "ok") == ["nobody is logged in to local"]
+
+
+@pytest.mark.usefixtures("guarded")
+def test_the_password_of_a_fresh_server_is_warned_about(doctor: Doctor) -> None:
+    (said,) = doctor().of("login", "warn")
+    assert said == "commands act as admin, whose password is the one that everybody knows"
+
+
+@pytest.mark.usefixtures("guarded")
+def test_who_is_logged_in_and_that_it_has_ended(doctor: Doctor, micro: Micro, home: Home) -> None:
+    micro("auth", "create", "account", "ann", "--secret=ann's password")
+    micro("login", "--username=ann", "--password=ann's password")
+    assert doctor().of("login", "ok") == ["logged in to local as ann"]
+    kept = (home.path / "tokens").read_text()
+    micro("logout")
+    (home.path / "tokens").write_text(kept)
+    assert doctor().of("login", "fail") == ["the login of ann has ended"]
+
+
+def test_a_damaged_file_of_logins_fails(doctor: Doctor, home: Home) -> None:
+    (home.path / "tokens").write_text("{")
+    (home.path / "tokens").chmod(0o600)
+    (said,) = doctor().of("login", "fail")
+    assert said.startswith(f"{home.path / 'tokens'} is damaged")

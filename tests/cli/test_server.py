@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from microcosmos.auth.logins import LOCAL, Login, Logins
 from microcosmos.base.home import Home, ServerInfo
 
 from .conftest import Micro
@@ -34,12 +35,23 @@ def test_without_a_server_nats_says_how_to_start_one(micro: Micro) -> None:
 def test_reset_removes_the_servers_state_and_keeps_the_users(micro: Micro, home: Home) -> None:
     home.make()
     micro("user", "config", "set", "a", "b")
-    (home.path / "tokens").write_text("x")
+    login = Login(account="ann", access_token="a", expiry=1.0)
+    logins = Logins(home.path / "tokens")
+    for environment in (LOCAL, "far.example.com"):
+        logins.put(environment, login)
     assert micro("reset", "--yes").code == 0
     assert not home.server.exists()
     assert not home.lanes.exists()
-    assert not (home.path / "tokens").exists()
+    assert logins.all(LOCAL) == []
+    assert logins.all("far.example.com") == [login]
     assert micro("user", "config", "get", "a").out == "b\n"
+
+
+def test_reset_removes_logins_that_cannot_be_read(micro: Micro, home: Home) -> None:
+    home.make()
+    (home.path / "tokens").write_text("x")
+    assert micro("reset", "--yes").code == 0
+    assert not (home.path / "tokens").exists()
 
 
 def test_reset_of_nothing_is_nothing(micro: Micro) -> None:

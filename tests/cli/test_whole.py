@@ -187,6 +187,7 @@ def test_a_watched_folder_is_deployed_when_it_changes(shell: Shell, folder: Path
 
 def test_another_environment_is_reached_through_its_proxy(shell: Shell) -> None:
     shell("env", "add", "far", f"http://{shell.addresses()['proxy']}")
+    shell("--env=far", "login", "--username=admin", "--password=micro")
     shell("--env=far", "run", "helloworld")
     assert json.loads(shell("--env=far", "helloworld", "--name=far")) == {"msg": "Hello far"}
     assert "helloworld" in shell("-e", "far", "services")

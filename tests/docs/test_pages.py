@@ -47,7 +47,8 @@ ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 
 WORDS = ["service", "rpc", "registry", "store", "runtime", "gateway", "proxy", "server", "cli"]
-WORDS += ["openapi", "testing", "errors", "limits"]
+WORDS += ["config"]
+WORDS += ["profiles", "openapi", "testing", "errors", "limits"]
 HEADINGS = ["Idea", "Five lines", "Options", "Backends", "Command line", "When it fails"]
 DECISION = ["Context", "Decision", "Consequences"]
 

@@ -24,7 +24,7 @@ from microcosmos.base.home import Home, ServerInfo
 T = TypeVar("T")
 
 DEADLINE = 20.0
-_MICRO = (sys.executable, "-m", "microcosmos.cli")
+_MICRO = ("-m", "microcosmos.cli")
 _DOORS = ("--api_address=127.0.0.1:0", "--proxy_address=127.0.0.1:0", "--web_address=127.0.0.1:0")
 
 
@@ -67,11 +67,17 @@ class Live:
         flags: of `micro server`, beside those that take free ports.
         env: variables for every command.
         home: where it lives; else a new, short-named temporary folder.
+        python: whose environment it runs in; else this one's.
     """
 
     def __init__(
-        self, *flags: str, env: Mapping[str, str] | None = None, home: Path | None = None
+        self,
+        *flags: str,
+        env: Mapping[str, str] | None = None,
+        home: Path | None = None,
+        python: Path | None = None,
     ) -> None:
+        self._micro = (str(python or sys.executable), *_MICRO)
         self.home = Home(home or tempfile.mkdtemp(prefix="e2e-", dir="/tmp"))
         self.work = Path(tempfile.mkdtemp(prefix="e2e-work-", dir="/tmp"))
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("MICRO_", "NATS_"))}
@@ -81,6 +87,7 @@ class Live:
         self.process: subprocess.Popen[bytes] | None = None
         self._typed: list[subprocess.Popen[str]] = []
         self._web: httpx.Client | None = None
+        self._admin: httpx.Client | None = None
 
     # the server
 
@@ -88,7 +95,7 @@ class Live:
         """Start the server, and wait until it is ready."""
         with self.output.open("ab") as file:
             self.process = subprocess.Popen(
-                [*_MICRO, "server", *_DOORS, *self.flags],
+                [*self._micro, "server", *_DOORS, *self.flags],
                 cwd=self.work,
                 env=self.env,
                 stdin=subprocess.DEVNULL,
@@ -179,7 +186,7 @@ class Live:
     def typing(self, *words: str, cwd: Path | None = None, **env: str) -> subprocess.Popen[str]:
         """Start a command and leave it running."""
         typed = subprocess.Popen(
-            [*_MICRO, *words],
+            [*self._micro, *words],
             cwd=cwd or self.work,
             env={**self.env, **env},
             stdin=subprocess.DEVNULL,
@@ -238,10 +245,20 @@ class Live:
             self._web = client(self.url)
         return self._web
 
+    @property
+    def admin(self) -> httpx.Client:
+        """`web` with the token of whoever types commands here."""
+        if self._admin is None:
+            self._admin = client(self.url)
+            token = self.micro("user", "token").out.strip()
+            self._admin.headers["Authorization"] = f"Bearer {token}"
+        return self._admin
+
     def _close_web(self) -> None:
-        if self._web is not None:
-            self._web.close()
-            self._web = None
+        for opened in (self._web, self._admin):
+            if opened is not None:
+                opened.close()
+        self._web = self._admin = None
 
     # services
 

@@ -309,24 +309,24 @@ def test_an_archive_that_was_crafted_is_refused(
     live: Live, content: bytes, code: int, about: str
 ) -> None:
     chunk = {"data": base64.b64encode(content).decode(), "last": True}
-    upload = live.web.post("/runtime/source/upload", json=chunk).json()
+    upload = live.admin.post("/runtime/source/upload", json=chunk).json()
     source = {"kind": "folder", "location": "/crafted"}
     request = {"source": source, "name": "crafted", "upload": upload["id"]}
-    answer = live.web.post("/runtime/create", json=request)
+    answer = live.admin.post("/runtime/create", json=request)
     assert answer.status_code == code, answer.text
     assert about in answer.json()["Detail"]
-    assert live.web.post("/runtime/read", json={"name": "crafted"}).status_code == 404
+    assert live.admin.post("/runtime/read", json={"name": "crafted"}).status_code == 404
     assert not list(live.home.server.rglob("outside"))
     assert not Path("/tmp/e2e-outside").exists()
 
 
 def test_an_upload_that_was_not_finished_cannot_be_run(live: Live) -> None:
-    upload = live.web.post("/runtime/source/upload", json={"data": "eA=="}).json()
+    upload = live.admin.post("/runtime/source/upload", json={"data": "eA=="}).json()
     source = {"kind": "folder", "location": "/x"}
     request = {"source": source, "name": "unfinished", "upload": upload["id"]}
-    assert live.web.post("/runtime/create", json=request).status_code == 409
+    assert live.admin.post("/runtime/create", json=request).status_code == 409
     for id in ("../../../etc/passwd", "0" * 32, "*"):
-        assert live.web.post("/runtime/create", json={**request, "upload": id}).status_code == 404
+        assert live.admin.post("/runtime/create", json={**request, "upload": id}).status_code == 404
 
 
 def test_a_folder_with_a_link_out_of_it_is_refused_before_it_is_sent(live: Live) -> None:

@@ -95,11 +95,11 @@ def test_damage_that_can_be_mended_is_mended(home: Live) -> None:
 
 @pytest.mark.parametrize("part", ["JWT", "SEED", ""])
 def test_damaged_credentials_of_programs_run_by_hand(home: Live, part: str) -> None:
+    home.start()
     path = home.home.server / "keys" / "admin.creds"
     lines = path.read_text().splitlines(keepends=True)
     # Without one of its two parts, or without both.
     path.write_text("".join(line for line in lines if part and part not in line))
-    home.start()
     ran = subprocess.run(
         [sys.executable, "-c", program("by-hand")],
         env=home.env,
@@ -110,6 +110,10 @@ def test_damaged_credentials_of_programs_run_by_hand(home: Live, part: str) -> N
     assert ran.returncode == 1, ran.stderr
     (line,) = ran.stderr.splitlines()
     assert line.endswith(f"the credentials file {path} is damaged")
+    assert home.stop() == 0
+    # They are written anew by the next one.
+    home.start()
+    assert path.read_text().splitlines()[0] == "".join(lines).splitlines()[0]
     assert home.stop() == 0
 
 

@@ -80,7 +80,7 @@ def test_a_killed_core_is_missed_by_nobody_who_calls_services(site: Live) -> Non
 def test_a_core_killed_in_the_middle_of_a_deploy_is_taken_up_by_the_next(site: Live) -> None:
     folder = site.folder("interrupted", program("interrupted"))
     typed = site.typing("run", str(folder))
-    until(lambda: "interrupted" in site.web.post("/runtime/read", json={}).text)
+    until(lambda: "interrupted" in site.admin.post("/runtime/read", json={}).text)
     core = site.kill_child("core")
     site.back("core", core)
     said = site.ended(typed)
@@ -201,8 +201,11 @@ def test_no_acknowledged_deploy_is_lost_and_none_is_invented(
     acknowledged: list[str] = []
     stop = threading.Event()
 
+    token = site.admin.headers["Authorization"]
+
     def deploy() -> None:
         with client(site.url) as web:
+            web.headers["Authorization"] = token
             while not stop.is_set():
                 name = f"d{len(asked)}"
                 asked.append(name)
@@ -221,7 +224,7 @@ def test_no_acknowledged_deploy_is_lost_and_none_is_invented(
         """What was deleted, and acknowledged."""
         gone = set(random.sample(acknowledged, len(acknowledged) // 4))
         for name in gone:
-            assert site.web.post("/runtime/delete", json={"name": name}).status_code == 200
+            assert site.admin.post("/runtime/delete", json={"name": name}).status_code == 200
         return gone
 
     writer = threading.Thread(target=deploy)
@@ -269,7 +272,7 @@ def test_ctrl_c_finishes_what_is_being_handled(another: Callable[..., Live]) -> 
     assert not (site.home.server / "server.json").exists()
     assert not list(site.home.lanes.glob("*.sock"))
     lines = site.output.read_text().splitlines()
-    assert [line.split()[0] for line in lines] == ["microcosmos", "api", "proxy", "nats"]
+    assert [line.split()[0] for line in lines] == ["microcosmos", "api", "proxy", "nats", "warn"]
 
 
 def test_a_second_ctrl_c_ends_it_at_once(another: Callable[..., Live]) -> None:

@@ -119,7 +119,7 @@ def test_a_service_that_crashes_shows_its_last_words_and_comes_back(live: Live) 
         assert live.web.get("/crashy/crash").status_code == 503
 
         def shown() -> bool:
-            row = live.web.post("/runtime/read", json={"name": "crashy"}).json()[0]
+            row = live.admin.post("/runtime/read", json={"name": "crashy"}).json()[0]
             seen.append(f"{row['status']} {row['error']}")
             return seen[-1] == "error the last words"
 

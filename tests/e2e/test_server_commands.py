@@ -26,7 +26,7 @@ def test_a_detached_server_lives_until_it_is_stopped_and_comes_back(
     site = another()
     lines = site.micro("server", "--detach", *FREE).lines
     assert re.fullmatch(r"microcosmos \S+, PID \d+, home \S+, ready in \d+\.\d\d s", lines[0])
-    assert [line.split()[0] for line in lines[1:]] == ["api", "proxy", "nats"]
+    assert [line.split()[0] for line in lines[1:]] == ["api", "proxy", "nats", "warn"]
     pid = site.pid("server")
     # It is the supervisor itself.
     assert f"PID {pid}," in lines[0]
@@ -61,6 +61,7 @@ def test_another_server_is_an_environment(live: Live, another: Callable[..., Liv
     assert here.micro("env").lines == ["* local 127.0.0.1:8081", f"  far   http://{address}"]
     here.micro("env", "set", "far")
     assert here.micro("env", "get").out == "far\n"
+    here.micro("login", "--username=admin", "--password=micro")
     folder = here.folder("roams", program("roams"))
     here.micro("run", str(folder))
     assert here.call("roams", "--name=Ann")["name"] == "Ann"

@@ -11,7 +11,7 @@ import pytest
 from microcosmos import rpc
 from microcosmos.base import errors
 from microcosmos.base.schema import Value
-from microcosmos.proxy import calls, status
+from microcosmos.proxy import server, status
 from microcosmos.proxy.server import serve_proxy
 from microcosmos.registry import Table
 from microcosmos.rpc.server import Endpoint, Hosted
@@ -207,10 +207,10 @@ async def test_every_answer_names_the_trace_of_its_logs(proxy, service) -> None:
     async with proxy(service("shop", ok)) as door:
         call = door.channel.unary_unary("/shop.Shop/Ok")(b"{}")
         await call
-        assert len(dict(await call.trailing_metadata())[calls.TRACE]) == 32
+        assert len(dict(await call.trailing_metadata())[server.TRACE]) == 32
         given = (("micro-trace", "c" * 32),)
         error = await door.fails("/shop.Shop/Ok", b'{"code":409}', metadata=given)
-        assert dict(error.trailing_metadata())[calls.TRACE] == "c" * 32
+        assert dict(error.trailing_metadata())[server.TRACE] == "c" * 32
 
 
 async def test_packed_messages_are_taken_and_never_more_than_the_limit(

@@ -14,7 +14,7 @@ from grpc import aio
 
 from microcosmos.base import errors
 from microcosmos.base.context import Context
-from microcosmos.proxy import calls, status
+from microcosmos.proxy import server, status
 
 
 class Tick(msgspec.Struct):
@@ -189,7 +189,7 @@ async def test_an_error_after_some_answers_has_its_details(proxy, service, code)
     trailers = dict(error.trailing_metadata())
     told = status.from_grpc(error.code(), error.details(), trailers[status.DETAILS], "")
     assert (type(told), told.id, told.detail) == (errors.Conflict, "ticks.Fail", "no more of them")
-    assert len(trailers[calls.TRACE]) == 32
+    assert len(trailers[server.TRACE]) == 32
 
 
 async def test_metadata_and_deadlines_reach_a_stream(proxy, service) -> None:

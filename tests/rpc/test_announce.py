@@ -170,7 +170,7 @@ async def test_the_official_client_discovers_and_calls_a_service(nats_url: str, 
         script = Path(__file__).with_name("services.js")
         ran = await asyncio.to_thread(
             subprocess.run,
-            ["node", script, npm, nats_url, "v1-foo", "n1", "rpc.v1.foo.Foo.Call", '{"name":"Jo"}'],
+            ["node", script, npm, nats_url, "v1-foo", "n1", "rpc.v1~foo.Foo.Call", '{"name":"Jo"}'],
             capture_output=True,
             text=True,
             timeout=50,
@@ -185,7 +185,7 @@ async def test_the_official_client_discovers_and_calls_a_service(nats_url: str, 
             assert answer["metadata"]["micro.service"] == "v1.foo"
         (info,) = seen["info"]
         assert [listed["subject"] for listed in info["endpoints"]] == [
-            "rpc.v1.foo.Foo.Call",
+            "rpc.v1~foo.Foo.Call",
             "rpc.v1.foo.Demo.Fail",
         ]
         (stats,) = seen["stats"]

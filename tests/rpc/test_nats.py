@@ -226,6 +226,15 @@ async def test_nobody_at_the_address_is_told_soon_and_with_its_cause(own_nats: N
             raise AssertionError("there is nobody")
 
 
+async def test_the_password_of_an_address_is_not_told(own_nats: NatsServer) -> None:
+    own_nats.kill()
+    url = own_nats.url.replace("://", "://ann:hunter2@")
+    with pytest.raises(errors.Unavailable, match=r"nats://ann:\[secret\]@") as caught:
+        async with by_nats.connect(url, patience=0.2):
+            raise AssertionError("there is nobody")
+    assert "hunter2" not in caught.value.detail
+
+
 async def test_a_closed_connection_reaches_nobody(nats_url: str) -> None:
     async with by_nats.connect(nats_url) as nc:
         transport = by_nats.NatsTransport(nc)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from pathlib import Path
 
 from microcosmos.base import errors
@@ -73,6 +73,10 @@ class World:
         self.clock = clock
         self.registry = MemoryRegistry()
         self.runtime: ProcessRuntime
+        self.admitted: set[str] = set()
+        self.forgotten: list[str] = []
+        self.refused: set[str] = set()
+        self.kept: set[str] = set()
         self._registered: set[str] = set()
 
     @contextlib.asynccontextmanager
@@ -85,7 +89,7 @@ class World:
             self.store,
             self.registry,
             self.spawner,
-            self.environment,
+            self,
             settings=settings or Settings(backoff=0.05, drain=5),
             clock=self.clock,
         )
@@ -93,8 +97,22 @@ class World:
             self.runtime = runtime
             yield runtime
 
-    async def environment(self, deployment: Deployment, process: str) -> dict[str, str]:
+    def check(self, namespace: str) -> None:
+        if namespace in self.refused:
+            raise errors.BadRequest("runtime", f"nothing runs in {namespace}")
+
+    async def admit(self, deployment: Deployment, process: str) -> dict[str, str]:
+        self.admitted.add(process)
         return {"NATS_URL": "nats://here", "NATS_CREDS": f"/creds/{process}"}
+
+    async def dismiss(self, deployment: Deployment, process: str) -> None:
+        self.admitted.discard(process)
+
+    async def forget(self, deployment: Deployment) -> None:
+        self.forgotten.append(deployment.label)
+
+    async def keep_only(self, processes: Collection[str]) -> None:
+        self.kept = set(processes)
 
     def write(self, name: str, files: dict[str, str] | None = None, version: str = "1") -> Path:
         """A folder of source, by default of a program that serves."""

@@ -14,8 +14,9 @@ from microcosmos.base.clock import SYSTEM
 from microcosmos.base.home import Home
 from microcosmos.runtime.build import NO_ENVIRONMENT, Build, Builds, requirements
 from microcosmos.runtime.children import Children
-from microcosmos.runtime.deployment import Options
+from microcosmos.runtime.deployment import Deployment, Options
 from microcosmos.runtime.failure import Failure
+from microcosmos.runtime.source import Source
 
 from .platform import SERVE, until, world
 from .spawner import LocalSpawner
@@ -58,8 +59,12 @@ def output(build: Build, folder: Path) -> str:
     return ran.stdout + ran.stderr
 
 
-async def make(room: Builds, folder: Path, options: Options | None = None) -> Build:
-    return await room.make("svc", "0" * 8, folder, options or Options())
+async def make(room: Builds, folder: Path, options: Options | None = None, **where: str) -> Build:
+    source = Source(kind="folder", location=str(folder))
+    about = Deployment(
+        name="svc", generation="0" * 8, source=source, options=options or Options(), **where
+    )
+    return await room.make(about, folder)
 
 
 async def test_a_service_gets_its_own_packages_and_the_platforms(tmp_path: Path) -> None:

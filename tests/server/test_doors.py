@@ -11,6 +11,7 @@ import pytest
 
 from microcosmos.base import errors
 from microcosmos.base.home import Home, ServerInfo
+from microcosmos.server import exposure
 from microcosmos.server.lock import HomeLock
 from microcosmos.server.ports import Address, listen, parse, reserve
 from microcosmos.server.recovery import recover
@@ -23,7 +24,7 @@ def test_settings_are_flags_over_environment_over_defaults() -> None:
     assert settings.api_address == "127.0.0.1:2"
     assert settings.gateways == 3
     assert settings.proxy_address == Settings().proxy_address
-    assert settings.profile == ""
+    assert settings.profile == "local"
 
 
 @pytest.mark.parametrize(
@@ -57,9 +58,38 @@ def test_bad_addresses_name_their_flag(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["0.0.0.0:80", ":80", "[::]:80", "10.1.2.3:80"])
-def test_other_machines_are_kept_out_until_there_is_a_login(text: str) -> None:
-    with pytest.raises(errors.BadRequest, match="open to other machines"):
-        parse(text, "--api_address")
+@pytest.mark.parametrize("door", ["api", "proxy", "web", "nats"])
+def test_other_machines_are_kept_out_while_everybody_knows_the_password(
+    home: Home, text: str, door: str
+) -> None:
+    flag = f"--{door}_address"
+    doors = [parse("127.0.0.1:0", "--other_address"), parse(text, flag)]
+    with pytest.raises(errors.BadRequest, match=rf"^server.exposure: {flag}: .* set password"):
+        exposure.check(home, doors, password_said=False)
+    # Who starts it says the password, or a core has seen that it is another one.
+    exposure.check(home, doors, password_said=True)
+    exposure.keep(home, default_stands=False)
+    exposure.check(home, doors, password_said=False)
+    exposure.keep(home, default_stands=True)
+    with pytest.raises(errors.BadRequest):
+        exposure.check(home, doors, password_said=False)
+
+
+def test_this_machine_is_let_in_with_any_password(home: Home) -> None:
+    exposure.check(
+        home,
+        [parse(text, "--api_address") for text in ("127.0.0.1:80", "[::1]:80", "localhost:80")],
+        password_said=False,
+    )
+
+
+def test_the_core_decides_once_more_by_the_store() -> None:
+    told = exposure.environment([parse("127.0.0.1:1", "--a"), parse("0.0.0.0:2", "--b")])
+    assert told == {exposure.EXPOSED: "--b: 0.0.0.0:2"}
+    exposure.settle(False, told)
+    with pytest.raises(errors.BadRequest, match="^server.exposure: --b: 0.0.0.0:2 is open to"):
+        exposure.settle(True, told)
+    exposure.settle(True, exposure.environment([parse("127.0.0.1:1", "--a")]))
 
 
 def test_a_port_in_use_names_its_holder_and_the_way_out() -> None:

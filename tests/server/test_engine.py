@@ -79,8 +79,14 @@ def environment_of(engine: Engine, credential: Credential, folder: Path) -> dict
     }
 
 
+def anybody(engine: Engine, home: Home) -> dict[str, str]:
+    """The environment of a user who may do everything in the account."""
+    user = Keys(home.server / "keys").account("micro").user("tester")
+    return environment_of(engine, user, home.path)
+
+
 async def test_a_user_with_credentials_gets_in(home: Home) -> None:
-    async with started(home) as (engine, _), joined(engine.environment("core")) as client:
+    async with started(home) as (engine, _), joined(anybody(engine, home)) as client:
         inbox = await client.subscribe("hello")
         await client.publish("hello", b"x")
         assert (await inbox.next_msg(5)).data == b"x"
@@ -98,11 +104,11 @@ async def test_anonymous_and_foreign_users_do_not(home: Home, tmp_path: Path) ->
 
 
 async def test_a_restart_keeps_the_port_and_the_streams(home: Home) -> None:
-    async with started(home) as (before, _), joined(before.environment("core")) as client:
+    async with started(home) as (before, _), joined(anybody(before, home)) as client:
         stream = client.jetstream()
         await stream.add_stream(name="events", subjects=["events.>"])
         await stream.publish("events.a", b"kept")
-    async with started(home) as (after, _), joined(after.environment("core")) as client:
+    async with started(home) as (after, _), joined(anybody(after, home)) as client:
         assert after.address == before.address
         message = await client.jetstream().get_msg("events", 1)
         assert message.data == b"kept"
@@ -112,7 +118,7 @@ async def test_a_killed_engine_comes_back_under_its_clients(home: Home, kit: Any
     async with started(home) as (engine, tree):
         patient = {"allow_reconnect": True, "max_reconnect_attempts": -1}
         quick = {"reconnect_time_wait": 0.02, **patient}
-        async with joined(engine.environment("core"), **quick) as client:
+        async with joined(anybody(engine, home), **quick) as client:
             stream = client.jetstream()
             await stream.add_stream(name="events", subjects=["events.>"])
             await stream.publish("events.a", b"acknowledged")
@@ -150,7 +156,7 @@ async def test_permissions_hold(home: Home, tmp_path: Path) -> None:
             refused.append(str(error).lower())
 
         async with (
-            joined(engine.environment("core")) as full,
+            joined(anybody(engine, home)) as full,
             joined(guest, error_cb=note) as client,
         ):
             everything = await full.subscribe(">")
@@ -175,7 +181,7 @@ async def test_users_of_other_accounts_hear_nothing(home: Home, tmp_path: Path) 
     async with started(home) as (engine, _):
         system = Keys(home.server / "keys").system.user("watcher")
         async with (
-            joined(engine.environment("core")) as inside,
+            joined(anybody(engine, home)) as inside,
             joined(environment_of(engine, system, tmp_path)) as outside,
         ):
             heard = await outside.subscribe("hello")
@@ -200,7 +206,7 @@ async def test_a_new_account_needs_no_restart(home: Home, tmp_path: Path) -> Non
 
 
 async def test_a_call_of_8_mib_with_headers_passes(home: Home) -> None:
-    async with started(home) as (engine, _), joined(engine.environment("core")) as client:
+    async with started(home) as (engine, _), joined(anybody(engine, home)) as client:
         heard = await client.subscribe("big", pending_bytes_limit=-1)
         await client.publish("big", bytes(8 * 1024 * 1024), headers={"Trace": "1" * 1000})
         assert len((await heard.next_msg(10)).data) == 8 * 1024 * 1024

@@ -57,6 +57,7 @@ def test_it_says_one_line_per_address(server: Any) -> None:
         f"api   http://{addresses['api']}",
         f"proxy grpc://{addresses['proxy']}",
         f"nats  nats://{addresses['nats']}",
+        "warn  admin has the default password; change it: micro user set password",
     ]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
@@ -18,9 +18,11 @@ from microcosmos.rpc.interface import DEFAULT_TIMEOUT, Call, Unreachable, check_
 
 from .environments import Environment
 from .exits import UnknownEndpoint
+from .identity import Identity, bad_token
 from .items import Sending
 
 if TYPE_CHECKING:
+    from microcosmos.auth.logins import Ask, Login
     from microcosmos.proxy.client import Trust
     from microcosmos.proxy.remote import ProxyStream
 
@@ -54,7 +56,11 @@ class _Places(NamedTuple):
 
 
 class Caller:
-    """Calls services of one environment.
+    """Calls services of one environment, by the login that the user has there.
+
+    Attributes:
+        identity: that login.
+        namespace: the one that calls are made in.
 
     Args:
         home: whose server ``local`` means.
@@ -65,9 +71,10 @@ class Caller:
     def __init__(self, home: Home, environment: Environment, namespace: str) -> None:
         self._home = home
         self._environment = environment
-        self._namespace = namespace
+        self.namespace = namespace
         self._trace = context.new_trace()
         self._sent = False
+        self.identity = Identity(home, environment, namespace)
 
     @property
     def trace(self) -> str:
@@ -89,7 +96,27 @@ class Caller:
             errors.Error: what came of it; `Unavailable` when no server runs.
         """
         call = self._call(service, endpoint, codec.encode(request or {}), {}, timeout)
-        return self._send(call, _Places([str(self._home.core_lane)], replicas=False), retry=retry)
+        return self._send(call, self._core, retry=retry)
+
+    def stranger(self, ask: Ask) -> bytes:
+        """Call the service ``auth`` without any token, as somebody does who logs in.
+
+        Raises:
+            errors.Error: what came of it.
+        """
+        return self._ask(ask, DEFAULT_TIMEOUT)
+
+    def _asking(self, timeout: float) -> Callable[[Ask], bytes]:
+        until = time.monotonic() + timeout
+        return lambda ask: self._ask(ask, until - time.monotonic())
+
+    def _ask(self, ask: Ask, timeout: float) -> bytes:
+        # Not retried: a refresh token is good once.
+        return self._route(self._call("auth", ask.endpoint, ask.body, {}, timeout), self._core)
+
+    @property
+    def _core(self) -> _Places:
+        return _Places([str(self._home.core_lane)], replicas=False)
 
     def describe(self, service: str, timeout: float = DEFAULT_TIMEOUT) -> list[Service]:
         """Every version of a service, with its nodes and endpoints.
@@ -97,21 +124,21 @@ class Caller:
         Raises:
             errors.NotFound: it is not registered.
         """
-        # Core services stand in one namespace and are seen from all.
-        for domain in dict.fromkeys((self._namespace, context.DEFAULT_NAMESPACE)):
-            request = {"service": service, "options": {"domain": domain}}
-            try:
-                answer = self.core("registry", "Registry.GetService", request, timeout=timeout)
-            except errors.NotFound:
-                continue
-            return _found.decode(answer).services
-        close = close_to(service, self.names(timeout))
+        return _found.decode(self.found(service, timeout)).services
+
+    def found(self, service: str, timeout: float = DEFAULT_TIMEOUT) -> bytes:
+        """The registry's answer of what a service is; see `describe`."""
+        request = {"service": service, "options": {"domain": self.namespace}}
+        try:
+            return self.core("registry", "Registry.GetService", request, timeout=timeout)
+        except errors.NotFound:
+            close = close_to(service, self.names(timeout))
         hint = f"did you mean {close}?" if close else "`micro services` lists them"
         raise errors.NotFound(service, f"service {service} not found; {hint}")
 
     def names(self, timeout: float = DEFAULT_TIMEOUT) -> list[str]:
         """The names of the registered services, sorted."""
-        request = {"options": {"domain": self._namespace}}
+        request = {"options": {"domain": self.namespace}}
         answer = self.core("registry", "Registry.ListServices", request, timeout=timeout)
         return sorted({service.name for service in _names.decode(answer).services})
 
@@ -173,9 +200,13 @@ class Caller:
         known = list(self.describe(service) if known is None else known)
         places = self._serving(service, endpoint, known)
         call = self._call(service, endpoint, body, metadata or {}, timeout)
+        login = self._sign(call)
         with self._opened(call, places, known) as opened:
             sending = Sending(opened, items)
-            yield from opened
+            try:
+                yield from opened
+            except (errors.Unauthorized, errors.Forbidden) as error:
+                raise self.identity.refused(error, login) from None
         sending.check()
 
     def _serving(self, service: str, endpoint: str, known: Iterable[Service] | None) -> _Places:
@@ -195,22 +226,53 @@ class Caller:
     ) -> Call:
         sent = dict(context.sendable(name, value) for name, value in metadata.items())
         sent.setdefault(context.TRACE, self._trace)
-        sent.setdefault(context.NAMESPACE, self._namespace)
+        sent.setdefault(context.NAMESPACE, self.namespace)
         limit = None if timeout is None else min(timeout, _LONGEST)
         call = Call(service, endpoint, body, sent, limit)
         check_size(call)
         return call
 
+    def login(self, timeout: float = DEFAULT_TIMEOUT) -> Login | None:
+        """Who the user is at the platform, with a token that is good for a while.
+
+        Raises:
+            errors.Error: what came of renewing it.
+        """
+        if self._environment.local:
+            self._running()
+        return self.identity.login(self._asking(timeout))
+
+    def _sign(self, call: Call, refused: str = "") -> Login | None:
+        """Put the user's token on a call, unless it has one; the login that it is of."""
+        if context.AUTHORIZATION in call.metadata and not refused:
+            return None
+        if self._environment.local:
+            self._running()
+        login = self.identity.login(self._asking(call.timeout or DEFAULT_TIMEOUT), refused)
+        call.metadata.pop(context.AUTHORIZATION, None)
+        if login is not None:
+            call.metadata[context.AUTHORIZATION] = login.header
+        return login
+
     def _send(self, call: Call, places: _Places, *, retry: bool = True) -> bytes:
         """Send a call, and once more within its time if it failed for a passing reason."""
         deadline = time.monotonic() + (call.timeout or DEFAULT_TIMEOUT)
+        login = self._sign(call)
         try:
             return self._route(call, places)
         except errors.Error as error:
             call.timeout = deadline - time.monotonic()
-            if not (retry and error.retryable) or call.timeout <= 0:
+            if login is not None and bad_token(error):
+                # The server may have other keys by now, or the login was ended elsewhere.
+                login = self._sign(call, refused=login.access_token)
+            elif isinstance(error, errors.Unauthorized | errors.Forbidden):
+                raise self.identity.refused(error, login) from None
+            elif not (retry and error.retryable) or call.timeout <= 0:
                 raise
-        return self._route(call, places)
+        try:
+            return self._route(call, places)
+        except (errors.Unauthorized, errors.Forbidden) as error:
+            raise self.identity.refused(error, login) from None
 
     def _route(self, call: Call, places: _Places) -> bytes:
         if not self._environment.local:
@@ -268,7 +330,14 @@ class Caller:
         if environment.local:
             self._running()
             environment = self._own_proxy()
-        return client.describe(environment.address, service, trust=_trust(environment))
+        call = self._call(service, "reflection", b"", {}, DEFAULT_TIMEOUT)
+        login, trust = self._sign(call), _trust(environment)
+        try:
+            return client.describe(
+                environment.address, service, trust=trust, metadata=call.metadata
+            )
+        except (errors.Unauthorized, errors.Forbidden) as error:
+            raise self.identity.refused(error, login) from None
 
     def _running(self) -> ServerInfo:
         info = self._home.server_info()

@@ -166,6 +166,34 @@ def _deployed_or_folder(session: Session, _: click.Context, incomplete: str) -> 
     return [*_matching(incomplete, _deployed_names(session)), *_folders(session, _, incomplete)]
 
 
+def _ids(endpoint: str, what: str) -> Source:
+    """The ids of what a list of the service auth has."""
+
+    def find(session: Session, _: click.Context, incomplete: str) -> list[Item]:
+        def ask() -> list[str]:
+            request = {"options": {"namespace": session.namespace}}
+            answer = session.core("auth", endpoint, request, timeout=PATIENCE, retry=False)
+            found: list[dict[str, str]] = codec.decode(answer)[what]
+            return [one["id"] for one in found]
+
+        return _matching(incomplete, _ask(session, ask, []))
+
+    return find
+
+
+_accounts = _ids("Accounts.List", "accounts")
+_rules = _ids("Rules.List", "rules")
+
+
+def _namespaces(session: Session, _: click.Context, incomplete: str) -> list[Item]:
+    def ask() -> list[str]:
+        answer = session.core("auth", "Namespaces.List", timeout=PATIENCE, retry=False)
+        found: list[str] = codec.decode(answer)["namespaces"]
+        return found
+
+    return _matching(incomplete, _ask(session, ask, []))
+
+
 # What the user's files know.
 
 
@@ -199,9 +227,9 @@ def _examples_or_folder(session: Session, ctx: click.Context, incomplete: str) -
 
 def _profiles(_: Session, __: click.Context, incomplete: str) -> list[Item]:
     # Imported here: it takes as long as all the rest.
-    from microcosmos.base.profiles import PROFILES
+    from microcosmos.base import profiles
 
-    return _matching(incomplete, PROFILES)
+    return _matching(incomplete, profiles.names())
 
 
 def _pages(session: Session, ctx: click.Context, incomplete: str) -> Iterable[Item]:
@@ -214,7 +242,15 @@ def _pages(session: Session, ctx: click.Context, incomplete: str) -> Iterable[It
 _SOURCES: dict[tuple[str, str], Source] = {
     ("", "env"): _environments,
     ("", "home"): _folders,
+    ("", "namespace"): _namespaces,
     ("", "profile"): _profiles,
+    ("auth delete account", "id"): _accounts,
+    ("auth delete namespace", "name"): _namespaces,
+    ("auth delete rule", "id"): _rules,
+    ("auth update secret", "id"): _accounts,
+    ("auth why", "account"): _accounts,
+    ("auth why", "endpoint"): _endpoints,
+    ("auth why", "service"): _services,
     ("call", "service"): _services,
     ("call", "endpoint"): _endpoints,
     ("env del", "name"): _environments,
@@ -232,6 +268,7 @@ _SOURCES: dict[tuple[str, str], Source] = {
     ("user config delete", "key"): _settings,
     ("user config get", "key"): _settings,
     ("user config set", "key"): _settings,
+    ("user namespace set", "name"): _namespaces,
 }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,8 @@ def env(ctx: click.Context) -> Any:
     """Show, add and choose environments.
 
     An environment is a platform that commands talk to, by the address of its proxy; without a
-    port that means 443 with TLS. `local` is the server of this MICRO_HOME.
+    port that means 443 with TLS. `local` is the server of this MICRO_HOME. Each has logins of
+    its own: see `micro login`.
     """
     session: Session = ctx.obj
     return None if ctx.invoked_subcommand else _Listing(session.environments.all())
@@ -66,7 +67,9 @@ def add(session: Session, /, name: str, address: str, **files: str) -> None:
     paths = {what: _path(f"--{what}", path) for what, path in files.items() if path}
     if ("cert" in paths) != ("key" in paths):
         raise click.UsageError("--cert and --key go together: a certificate and its key")
+    before = {one.address for one in session.environments.all() if one.name == name}
     session.environments.add(name, address, **paths)
+    _forget_logins(session, before)
 
 
 def _path(flag: str, text: str) -> str:
@@ -81,5 +84,15 @@ def _path(flag: str, text: str) -> str:
 @click.argument("name")
 @click.pass_obj
 def del_(session: Session, name: str) -> None:
-    """Delete an environment."""
+    """Delete an environment, with the logins there."""
+    before = {one.address for one in session.environments.all() if one.name == name}
     session.environments.remove(name)
+    session.keep_namespace(name, "")
+    _forget_logins(session, before)
+
+
+def _forget_logins(session: Session, addresses: Iterable[str]) -> None:
+    """Forget the logins of addresses that are no environment's any more."""
+    still = {one.address for one in session.environments.all() if not one.local}
+    for address in set(addresses) - still:
+        session.logins.forget(address)

@@ -158,6 +158,19 @@ def check_address(address: str) -> None:
         raise click.UsageError(f"{address[:80]!r} is no address; write it like example.com:8081")
 
 
+def exposed(environment: Environment) -> bool:
+    """Whether what is sent there can be read on the way: there is no TLS, and it is no loopback."""
+    if environment.local:
+        return False
+    # Imported here: only a login asks, and it is about to use it.
+    from microcosmos.proxy.client import target
+
+    where, secure = target(environment.address)
+    host = where.rpartition(":")[0].strip("[]")
+    loopback = host == "localhost" or (_is_ip(host) and ipaddress.ip_address(host).is_loopback)
+    return not (secure or loopback)
+
+
 def _is_ip(host: str) -> bool:
     try:
         ipaddress.ip_address(host)

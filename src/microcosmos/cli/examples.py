@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from urllib.parse import urlencode
 
-from microcosmos.base import errors, names, schema
+from microcosmos.base import context, errors, names, schema
 from microcosmos.base.home import ServerInfo
 from microcosmos.registry import Endpoint
 
@@ -23,6 +23,7 @@ def of(service: str, caller: Caller, server: ServerInfo | None) -> dict[str, str
         server: whose gateway answers for it; None for one whose gateway is not known.
     """
     api = server.api if server else ""
+    header, flag = _elsewhere(caller.namespace)
     found = {"url": f"{api}/{service.replace('.', '/')}"} if api else {}
     endpoint = _endpoint(service, caller)
     if endpoint is None:
@@ -31,10 +32,17 @@ def of(service: str, caller: Caller, server: ServerInfo | None) -> dict[str, str
     if api:
         query = f"?{urlencode(fields)}" if fields else ""
         url = f"{api}{names.to_path(service, endpoint.name)}{query}"
-        found["curl"] = shlex.join(["curl", url])
-    words = ["micro", service, *_words(service, endpoint.name)]
+        found["curl"] = shlex.join(["curl", *header, url])
+    words = ["micro", *flag, service, *_words(service, endpoint.name)]
     found["command"] = shlex.join([*words, *(f"--{name}={value}" for name, value in fields)])
     return found
+
+
+def _elsewhere(namespace: str) -> tuple[list[str], list[str]]:
+    """What curl and this command are told of a namespace that is not the usual one."""
+    if namespace == context.DEFAULT_NAMESPACE:
+        return [], []
+    return ["-H", f"{context.NAMESPACE}: {namespace}"], [f"--namespace={namespace}"]
 
 
 def _endpoint(service: str, caller: Caller) -> Endpoint | None:

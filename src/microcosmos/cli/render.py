@@ -76,10 +76,21 @@ def plain(item: Any) -> str:
 
 
 def table(rows: Sequence[msgspec.Struct], heading: bool = True) -> Iterator[str]:
-    """Aligned columns, two spaces apart, under the upper-cased names of the fields."""
+    """Aligned columns, two spaces apart, under the upper-cased names of the fields.
+
+    Rows that have a method ``cells`` say themselves what stands in them, and in ``HEADINGS`` what
+    stands above.
+    """
     fields = rows[0].__struct_fields__
-    cells = [[cell(getattr(row, field)) for field in fields] for row in rows]
-    return columns([[field.upper() for field in fields], *cells] if heading else cells)
+    headings = getattr(rows[0], "HEADINGS", None) or [field.upper() for field in fields]
+    cells = [_cells(row) for row in rows]
+    return columns([headings, *cells] if heading else cells)
+
+
+def _cells(row: msgspec.Struct) -> list[str]:
+    own = getattr(row, "cells", None)
+    values = own() if own else [getattr(row, field) for field in row.__struct_fields__]
+    return [cell(value) for value in values]
 
 
 def columns(rows: Iterable[Sequence[str]], gap: str = GAP) -> Iterator[str]:

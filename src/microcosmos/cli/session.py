@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from microcosmos.base import errors, names
+from microcosmos.base.context import DEFAULT_NAMESPACE
 from microcosmos.base.home import Home, ServerInfo
 
 from . import durations, pairs
@@ -18,11 +20,13 @@ from .environments import Environments
 from .settings import UserSettings
 
 if TYPE_CHECKING:
+    from microcosmos.auth.logins import Logins
     from microcosmos.registry import Endpoint, Service
 
     from .caller import Caller
 
-DEFAULT_NAMESPACE = "micro"
+NAMESPACES = "namespaces"
+"""Where config.json keeps the namespace of each environment, as Micro v3 did."""
 
 
 class Session:
@@ -30,7 +34,6 @@ class Session:
 
     Attributes:
         home: the MICRO_HOME.
-        namespace: the namespace that calls are made in.
         profile: the profile that was asked for; empty is none.
         output: ``table`` or ``json``.
         environment: the one that was asked for; empty is the selected one.
@@ -40,16 +43,16 @@ class Session:
     def __init__(self, *, at_prompt: bool = False) -> None:
         self.at_prompt = at_prompt
         self.home = Home()
-        self.namespace = DEFAULT_NAMESPACE
         self.profile = ""
         self.output = "table"
         self.environment = ""
+        self._namespace = ""
 
     def choose(self, home: str, environment: str, namespace: str, profile: str) -> None:
         """Take over the global flags; an empty one leaves it to the environment variables."""
         if home:
             self.home = Home(home)
-        self.namespace = namespace or os.environ.get("MICRO_NAMESPACE") or DEFAULT_NAMESPACE
+        self._namespace = namespace or os.environ.get("MICRO_NAMESPACE", "")
         self.profile = profile
         self.environment = environment or os.environ.get("MICRO_ENV", "")
 
@@ -62,6 +65,73 @@ class Session:
     def environments(self) -> Environments:
         """The platforms that the user knows."""
         return Environments(self.home, self.settings)
+
+    @cached_property
+    def logins(self) -> Logins:
+        """Who the user is at each platform."""
+        # Imported here: `micro env` or a help page needs none.
+        from microcosmos.auth.logins import Logins
+
+        return Logins(self.home.path / "tokens")
+
+    @property
+    def login_key(self) -> str:
+        """Under which name the logins of the selected environment are kept."""
+        from .identity import key_of
+
+        return key_of(self.environments.choose(self.environment))
+
+    @cached_property
+    def namespace(self) -> str:
+        """The namespace that calls are made in.
+
+        It is the flag's, else the variable's, else the one set for the environment, else that of
+        the last login there.
+
+        Raises:
+            click.UsageError: it is no name of a namespace.
+        """
+        if chosen := self.chosen_namespace:
+            return chosen
+        last = self.logins.last(self.login_key)
+        return last.namespace if last else DEFAULT_NAMESPACE
+
+    @property
+    def chosen_namespace(self) -> str:
+        """The namespace, if the user has said one; else empty.
+
+        Raises:
+            click.UsageError: it is no name of a namespace.
+        """
+        chosen = self._namespace or self.kept_namespace
+        return checked(chosen) if chosen else ""
+
+    @property
+    def kept_namespace(self) -> str:
+        """The one that `micro user namespace set` chose for the environment; empty is none."""
+        kept = self.settings.read().get(NAMESPACES)
+        name = self.environments.choose(self.environment).name
+        return str(kept.get(name) or "") if isinstance(kept, dict) else ""
+
+    def keep_namespace(self, name: str, namespace: str) -> None:
+        """Choose the namespace of an environment; empty forgets it."""
+
+        def change(document: dict[str, Any]) -> None:
+            if not isinstance(document.get(NAMESPACES), dict):
+                document[NAMESPACES] = {}
+            document[NAMESPACES].pop(name, None)
+            if namespace:
+                document[NAMESPACES][name] = namespace
+            if not document[NAMESPACES]:
+                del document[NAMESPACES]
+
+        self.settings.change(change)
+
+    def enter(self, namespace: str) -> None:
+        """Make calls in another namespace from now on."""
+        self._namespace = namespace
+        for known in ("namespace", "caller"):
+            self.__dict__.pop(known, None)
 
     @cached_property
     def caller(self) -> Caller:
@@ -155,10 +225,42 @@ class Session:
 
         return examples.of(service, self.caller, self.server)
 
+    def asked(self, label: str, flag: str) -> str:
+        """What the user types after a label; see `asking.asked`."""
+        from . import asking
+
+        return asking.asked(label, flag)
+
+    def secret(self, given: str, label: str, flag: str) -> str:
+        """A password that was given or is asked for; see `asking.secret`."""
+        from . import asking
+
+        return asking.secret(given, label, flag)
+
+    @property
+    def exposed(self) -> str:
+        """The address that passwords are sent to for everybody on the way to read; or empty."""
+        from .environments import exposed
+
+        environment = self.environments.choose(self.environment)
+        return environment.address if exposed(environment) else ""
+
     def progress(self, text: str) -> None:
         """Tell somebody who watches that something takes its time."""
         if sys.stderr.isatty():
             click.echo(text, err=True)
+
+
+def checked(namespace: str) -> str:
+    """The name of a namespace when it is a good one.
+
+    Raises:
+        click.UsageError: it is not.
+    """
+    try:
+        return names.check_namespace(namespace)
+    except errors.BadRequest as exc:
+        raise click.UsageError(exc.detail) from None
 
 
 def streams(endpoint: Endpoint | None) -> bool:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +10,7 @@ import click
 import msgspec
 
 from microcosmos.base import codec
+from microcosmos.base.alone import alone
 from microcosmos.base.home import indented, write_atomically
 
 
@@ -85,7 +84,7 @@ class UserSettings:
         """Read, change and write the document, with no other change in between."""
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            with _alone(self.path.with_name(f".{self.path.name}.lock")):
+            with alone(self.path.with_name(f".{self.path.name}.lock")):
                 document = self.read()
                 before = codec.encode(document)
                 change(document)
@@ -101,19 +100,3 @@ def _parts(key: str) -> list[str]:
     if not all(parts):
         raise click.UsageError(f"{key!r} is no path; write it like git.baseurl")
     return parts
-
-
-@contextlib.contextmanager
-def _alone(lock: Path) -> Iterator[None]:
-    """Two command lines at once lose neither change; Windows has no flock and does without."""
-    try:
-        import fcntl
-    except ImportError:
-        yield
-        return
-    descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)

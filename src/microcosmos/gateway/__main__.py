@@ -8,22 +8,32 @@ import os
 import resource
 import socket
 import sys
+from collections.abc import AsyncIterator
 
+import msgspec
 import uvloop
 
+from microcosmos.auth.access import Access
+from microcosmos.auth.client import follow_policy
+from microcosmos.auth.credentials import file_of, inbox_prefix
 from microcosmos.base import collector, errors, log
 from microcosmos.base.lifespan import LEAVE, report_ready, stop_asked
 from microcosmos.base.tasks import background
+from microcosmos.service.badge import Badge
 from microcosmos.service.live import LivePlatform, join
-from microcosmos.service.membership import inherited
+from microcosmos.service.membership import Membership, inherited
 
 from .app import Gateway
-from .edge import from_environment
+from .doorman import App, Doorman
+from .edge import Edge, from_environment
 from .entrance import open_entrance
-from .front.following import open_front
-from .grpcweb import open_grpc_web
+from .front.following import Fronts, open_fronts
+from .grpcweb import GrpcWeb, open_grpc_web
 from .streams.origins import parse
 from .worker import Serving, serve
+from .worlds import open_worlds
+
+_NAME = "gateway"
 
 
 async def main() -> None:
@@ -33,30 +43,120 @@ async def main() -> None:
     """
     listening = socket.socket(fileno=int(os.environ["MICRO_GATEWAY_FD"]))
     edge = from_environment()
+    here = inherited()
+    badge = Badge(here.home.server / "keys", _NAME)
     lane = os.environ.get("MICRO_LANE", "on") != "off"
     async with (
         stop_asked(interrupts=False) as stop,
-        join(inherited(), "gateway", lane=lane) as platform,
-        open_grpc_web(f"unix:{platform.membership.home.proxy_socket}") as web,
+        join(here, _NAME, lane=lane, identity=badge.header) as platform,
+        open_grpc_web(f"unix:{here.home.proxy_socket}") as web,
     ):
-        gateway = Gateway(
-            platform.client, platform.table, grpc_web=web, origins=parse(edge.allowed_origins)
-        )
+        access = Access()
+        made = _Gateways(access, web, edge)
+        gateway = made.gateway(platform)
         async with (
-            open_front(gateway, platform.client, platform.table, platform.membership.home) as front,
-            open_entrance(edge, front) as app,
-            serve(
-                app, listening, tls=edge.tls, http2=edge.speaks_http2, websockets=True
-            ) as serving,
-            background(_ready(gateway, platform), "ready"),
-            background(_leave_when_asked(serving, stop), "leaving"),
+            open_fronts(platform.client, here.home, access) as fronts,
+            background(follow_policy(platform.client, access, "", badge.header), "policy"),
+            open_worlds(_Opening(here, badge, made, fronts, lane).opened, access) as worlds,
         ):
-            await stop.wait()
-            await gateway.end_streams()
+            with fronts.around(gateway, platform.table) as front:
+                doorman = Doorman(front, access, gateway.refuse, worlds.get)
+                async with (
+                    open_entrance(edge, front, doorman) as app,
+                    serve(
+                        app, listening, tls=edge.tls, http2=edge.speaks_http2, websockets=True
+                    ) as serving,
+                    background(_ready(gateway, platform, access), "ready"),
+                    background(_leave_when_asked(serving, stop), "leaving"),
+                ):
+                    await stop.wait()
+                    await made.end_streams()
 
 
-async def _ready(gateway: Gateway, platform: LivePlatform) -> None:
-    """Say ready once the registry has been read."""
+class _Gateways:
+    """The gateways of this process, one for each namespace."""
+
+    def __init__(self, access: Access, web: GrpcWeb, edge: Edge) -> None:
+        self._access = access
+        self._web = web
+        self._origins = parse(edge.allowed_origins)
+        self._made: list[Gateway] = []
+
+    def gateway(self, platform: LivePlatform) -> Gateway:
+        """One for the namespace of a platform."""
+        made = Gateway(
+            platform.client,
+            platform.table,
+            grpc_web=self._web,
+            access=self._access,
+            namespace=platform.membership.namespace,
+            origins=self._origins,
+        )
+        self._made.append(made)
+        return made
+
+    def forget(self, gateway: Gateway) -> None:
+        """Its namespace is gone."""
+        self._made.remove(gateway)
+
+    async def end_streams(self) -> None:
+        """Before the process stops: as of each gateway."""
+        await asyncio.gather(*(gateway.end_streams() for gateway in self._made))
+
+
+class _Opening:
+    """Opens what answers for other namespaces."""
+
+    def __init__(
+        self, here: Membership, badge: Badge, made: _Gateways, fronts: Fronts, lane: bool
+    ) -> None:
+        self._here = here
+        self._badge = badge
+        self._made = made
+        self._fronts = fronts
+        self._lane = lane
+
+    @contextlib.asynccontextmanager
+    async def opened(self, namespace: str) -> AsyncIterator[App]:
+        """The gateway of a namespace, with its policies, until the block ends."""
+        there = _member(self._here, namespace)
+        identity = self._badge.header
+        async with join(there, _NAME, lane=self._lane, identity=identity) as platform:
+            gateway = self._made.gateway(platform)
+            try:
+                with self._fronts.around(gateway, platform.table, namespace) as front:
+                    await platform.followed.wait()
+                    gateway.ready = True
+                    yield front
+                    await gateway.end_streams(0)
+            finally:
+                self._made.forget(gateway)
+
+
+def _member(here: Membership, namespace: str) -> Membership:
+    """What this process is to another namespace than its own.
+
+    Raises:
+        errors.Unavailable: the namespace has no account of the engine yet.
+    """
+    there = msgspec.structs.replace(here, namespace=namespace)
+    if not here.nats_url:
+        return there
+    if not here.inbox_prefix:
+        # An engine of somebody else has one account: nothing of other namespaces is on it.
+        return msgspec.structs.replace(there, nats_url="")
+    credentials = file_of(here.home.server / "keys", _NAME, namespace)
+    if not credentials.exists():
+        raise errors.Unavailable("gateway", f"the namespace {namespace} is not ready yet")
+    return msgspec.structs.replace(there, credentials=credentials, inbox_prefix=inbox_prefix(_NAME))
+
+
+async def _ready(gateway: Gateway, platform: LivePlatform, access: Access) -> None:
+    """Say ready once the registry has been read, and it is known who may call."""
+    governed = asyncio.Event()
+    access.on_change(lambda _: governed.set())
+    if access.policy is None:
+        await governed.wait()
     await platform.followed.wait()
     gateway.ready = True
     report_ready()

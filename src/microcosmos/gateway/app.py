@@ -12,19 +12,24 @@ from collections.abc import Iterable
 from typing import Any
 
 from microcosmos import __version__
+from microcosmos.auth.access import Access
+from microcosmos.auth.interface import Account
 from microcosmos.base import codec, context, errors
 from microcosmos.registry import Table
 from microcosmos.rpc import DEFAULT_TIMEOUT, Call, Client
+from microcosmos.rpc.client import is_token
 from microcosmos.rpc.http import WEBSOCKET, encode_head
 
 from . import answer, body
+from .doorman import HEALTH
+from .front.addresses import canonical
 from .grpcweb import GrpcWeb
 from .openapi import site as openapi
 from .patience import PATIENCE, Patience
 from .raw.forward import forward, request_head
 from .raw.paths import RawPaths
 from .receive import discard, receive
-from .routes import NoRoute, Route, Routes
+from .routes import AUTH, NoRoute, Route, Routes
 from .streams import ndjson
 from .streams.beats import EVERY
 from .streams.origins import Origins
@@ -45,6 +50,9 @@ _UNITS = {"ms": 0.001, "s": 1.0, None: 1.0, "m": 60.0}
 _TRACE = re.compile(r"[0-9a-f]{32}")
 _FAVICON = "/favicon.ico"
 
+JWKS = "/.well-known/jwks.json"
+"""Where the public keys are that tokens are verified by (RFC 7517)."""
+
 # Names are remembered, so nobody may fill the memory with them; no header has a longer one.
 _LONGEST_NAME = 128
 _NAMES = 4096
@@ -59,6 +67,7 @@ _UNSENT = frozenset(
         "content-type",
         "expect",
         "keep-alive",
+        "micro-client-address",
         "micro-timeout",
         "proxy-authenticate",
         "proxy-authorization",
@@ -97,6 +106,9 @@ class Gateway:
         body_timeout: seconds that a client may take to send a body.
         patience: seconds after which a call is cancelled if its client has gone.
         grpc_web: answers gRPC-Web, where there is a proxy.
+        access: who may call; services of ours ask for themselves, but others cannot. None lets
+            everybody do everything.
+        namespace: whose services the table knows.
         origins: from which pages WebSockets are let in, beside those of the gateway itself.
         max_streams: how many streams at once.
         beat: seconds between signs of life on streams.
@@ -113,19 +125,28 @@ class Gateway:
         body_timeout: float = BODY_TIMEOUT,
         patience: float = PATIENCE,
         grpc_web: GrpcWeb | None = None,
+        access: Access | None = None,
+        namespace: str = context.DEFAULT_NAMESPACE,
         origins: Iterable[str] = (),
         max_streams: int = MAX_STREAMS,
         beat: float = EVERY,
     ) -> None:
         self._client = client
+        self._access = access
+        self._namespace = namespace
         self._grpc_web = grpc_web
         self._body_timeout = body_timeout
         self._patience = Patience(patience)
         self._titles = _Titles()
         self._prefix = f"{random.getrandbits(64):016x}"
         self._count = itertools.count(random.getrandbits(32))
-        self._own = {"/": self._version, "/healthz": self._healthz, "/readyz": self._readyz}
-        self._openapi = openapi.OpenApi(client, table)
+        self._own = {
+            "/": self._version,
+            "/healthz": self._healthz,
+            "/readyz": self._readyz,
+            JWKS: self._jwks,
+        }
+        self._openapi = openapi.OpenApi(client, table, access, namespace)
         reserved = (*self._own, _FAVICON, openapi.PAGE, openapi.DOCUMENT)
         self._routes = Routes(table, reserved=reserved)
         self._raw = RawPaths(table)
@@ -152,6 +173,8 @@ class Gateway:
                 if await self._answer_raw(scope, proto, request, metadata):
                     return
                 raise
+            if route.watched:
+                self._watch(route, scope, request, metadata)
             if route.stream or ("accept" in request and asked(request["accept"])):
                 await self._stream(route, scope, proto, request, metadata)
                 return
@@ -187,6 +210,20 @@ class Gateway:
         if context.TRACE not in metadata or not _TRACE.fullmatch(metadata[context.TRACE]):
             metadata[context.TRACE] = f"{self._prefix}{next(self._count):016x}"
         return metadata
+
+    def _watch(
+        self, route: Route, scope: Any, request: dict[str, str], metadata: dict[str, str]
+    ) -> None:
+        """Do for a service what it cannot do for itself.
+
+        Raises:
+            errors.Error: its caller may not call it.
+        """
+        if route.service == AUTH:
+            metadata[context.CLIENT_ADDRESS] = canonical(scope.client)
+        if route.foreign and self._access is not None:
+            shown = request.get("authorization")
+            self._access.admit(shown, self._namespace, route.service, route.endpoint)
 
     async def _read(self, scope: Any, proto: Any, request: dict[str, str], route: Route) -> bytes:
         if scope.method not in _METHODS:
@@ -230,10 +267,13 @@ class Gateway:
                 raw = self._raw.find(scope.path, WEBSOCKET)
                 if raw is None:
                     raise
+                _keep_tokens(metadata)
                 head = encode_head(request_head(scope, WEBSOCKET))
                 call = Call(raw.service, raw.endpoint, head, metadata)
                 await self._streams.carry(call, scope, proto, request)
                 return
+            if route.watched:
+                self._watch(route, scope, request, metadata)
             sent = body.from_query(route, scope.query_string)
             call = _open_call(route, sent, request, metadata)
             await self._streams.converse(call, route.takes, scope, proto, request)
@@ -254,6 +294,7 @@ class Gateway:
             raw = self._raw.find(scope.path, scope.method)
             if raw is None:
                 return False
+            _keep_tokens(metadata)
             self._patience.begin(proto)
             try:
                 room = self._streams.room(scope)
@@ -272,27 +313,62 @@ class Gateway:
         if scope.method == "OPTIONS":
             answer.send_preflight(proto, request)
             return True
-        if (own := self._own.get(scope.path)) is not None:
-            status, content = own()
-            answer.send(proto, request, codec.encode(content), status)
-            return True
-        if scope.path == _FAVICON:
-            proto.response_empty(204, [])
-            return True
         try:
-            return await self._openapi.answer(scope, proto, request)
+            if (own := self._own.get(scope.path)) is not None:
+                if scope.path not in HEALTH:
+                    self._asker(request)
+                status, content = own()
+                answer.send(proto, request, codec.encode(content), status)
+                return True
+            if scope.path == _FAVICON:
+                proto.response_empty(204, [])
+                return True
+            return await self._openapi.answer(scope, proto, request, self._asker)
         except errors.Error as error:
             answer.send_error(proto, request, error, metadata)
             return True
 
-    def _version(self) -> tuple[int, dict[str, str]]:
+    def _asker(self, request: dict[str, str]) -> Account | None:
+        """Who makes a request; None is anybody.
+
+        Raises:
+            errors.Unauthorized: what it shows is no good token.
+        """
+        shown = request.get("authorization")
+        if shown is None or self._access is None:
+            return None
+        token = self._access.token(shown)
+        return token.account if token is not None else None
+
+    def refuse(self, scope: Any, proto: Any, request: dict[str, str], error: errors.Error) -> None:
+        """Answer a request that is not let in."""
+        metadata = self._metadata(request)
+        if scope.proto == "ws":
+            self._streams.refuse(scope, proto, request, error, metadata)
+        else:
+            answer.send_error(proto, request, error, metadata)
+
+    def _version(self) -> tuple[int, dict[str, Any]]:
         return 200, {"version": __version__}
 
-    def _healthz(self) -> tuple[int, dict[str, str]]:
+    def _healthz(self) -> tuple[int, dict[str, Any]]:
         return 200, {"status": "ok"}
 
-    def _readyz(self) -> tuple[int, dict[str, str]]:
+    def _jwks(self) -> tuple[int, dict[str, Any]]:
+        from microcosmos.auth.keys import jwks
+
+        policy = self._access.policy if self._access is not None else None
+        return 200, jwks(policy.keys if policy is not None else {})
+
+    def _readyz(self) -> tuple[int, dict[str, Any]]:
         return (200, {"status": "ready"}) if self.ready else (503, {"status": "starting"})
+
+
+def _keep_tokens(metadata: dict[str, str]) -> None:
+    """Leave an application its own passwords: they are in its request, and no tokens of ours."""
+    shown = metadata.get(context.AUTHORIZATION)
+    if shown is not None and not is_token(shown):
+        del metadata[context.AUTHORIZATION]
 
 
 def _open_call(

@@ -17,9 +17,15 @@ from .request_id import RequestIds
 
 
 @contextlib.asynccontextmanager
-async def open_entrance(edge: Edge, front: Front) -> AsyncIterator[Any]:
-    """The application that a gateway serves: the policies, with what comes before them."""
-    app: Any = RequestIds(front)
+async def open_entrance(edge: Edge, front: Front, inner: Any = None) -> AsyncIterator[Any]:
+    """The application that a gateway serves, with what comes before it.
+
+    Args:
+        edge: what the supervisor tells.
+        front: the policies, which know the proxies that are trusted.
+        inner: the application; the policies alone unless given.
+    """
+    app: Any = RequestIds(front if inner is None else inner)
     if edge.access_log == "off":
         yield app
         return

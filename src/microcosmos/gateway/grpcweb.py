@@ -21,10 +21,11 @@ from urllib.parse import quote
 
 from granian._granian import RSGIProtocolClosed, RSGIProtocolError
 
-from microcosmos.base import errors
+from microcosmos.base import context, errors
 from microcosmos.rpc import MAX_BODY
 
 from .answer import Header
+from .front.addresses import canonical
 from .receive import discard, receive
 
 log = logging.getLogger("microcosmos.gateway")
@@ -40,6 +41,7 @@ _PADDED = re.compile(rb"[^=]+={0,2}")
 _TIMEOUT = re.compile(r"(\d{1,8})([HMSmun])")
 _SECONDS = {"H": 3600.0, "M": 60.0, "S": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9}
 _NAME = re.compile(r"[0-9a-z_.-]+")
+_ADDRESS = context.CLIENT_ADDRESS.lower()
 _GONE = (RSGIProtocolClosed, RSGIProtocolError)
 
 # These speak of this connection and of the framing, not of the call.
@@ -53,6 +55,7 @@ _OWN = frozenset(
         "expect",
         "host",
         "keep-alive",
+        _ADDRESS,
         "te",
         "trailer",
         "transfer-encoding",
@@ -121,6 +124,7 @@ class GrpcWeb:
         reply = _Reply(proto, request)
         try:
             sent = _Request(request, await receive(proto, request, timeout))
+            sent.metadata.append((_ADDRESS, canonical(scope.client)))
             channel = self._channel or await self._open()
             call = channel.stream_stream(scope.path)(
                 _each(sent.messages), metadata=sent.metadata, timeout=sent.timeout

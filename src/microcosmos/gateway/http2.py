@@ -6,6 +6,8 @@ from typing import Any
 
 from .front.request import Changed, Pairs, without
 
+_UNREADABLE = "Bearer \ufffd"
+
 
 class Http2:
     """An RSGI application to which all requests look alike.
@@ -19,7 +21,11 @@ class Http2:
 
     def __rsgi__(self, scope: Any, proto: Any) -> Any:
         if scope.http_version == "2":
-            scope = Changed(scope, alike(scope.headers.items(), scope.authority or ""))
+            pairs = alike(scope.headers.items(), scope.authority or "")
+            if "authorization" in scope.headers and scope.headers.get("authorization") is None:
+                # It cannot be read, and must not be taken for one that was not sent.
+                pairs.append(("authorization", _UNREADABLE))
+            scope = Changed(scope, pairs)
         return self._answer(scope, proto)
 
 

@@ -7,8 +7,12 @@ from collections.abc import Iterable
 from microcosmos.base import errors, names
 from microcosmos.base.schema import Form, Value
 from microcosmos.registry import Endpoint, Table
+from microcosmos.registry.table import SUBJECT
 from microcosmos.rpc.http import HANDLER
 from microcosmos.rpc.server import CALLER, STREAM
+
+AUTH = "auth"
+"""The service that is told where its callers are."""
 
 _REMEMBERED = 20_000
 
@@ -29,9 +33,11 @@ class Route:
         form: how texts become its request.
         stream: who streams: ``server``, ``client``, ``both``; empty if nobody does.
         takes: whether a client may stream; one that is not known may, and says so itself if not.
+        foreign: whether it is of a service that does not ask by itself who may call.
+        watched: whether there is something to be done before it is called.
     """
 
-    __slots__ = ("endpoint", "form", "service", "stream", "takes")
+    __slots__ = ("endpoint", "foreign", "form", "service", "stream", "takes", "watched")
 
     def __init__(self, service: str, endpoint: str, known: Endpoint | None) -> None:
         self.service = service
@@ -40,6 +46,8 @@ class Route:
         about = known.metadata if known else {}
         self.stream = about.get(CALLER, "server") if about.get(STREAM) == "true" else ""
         self.takes = known is None or self.stream in ("client", "both")
+        self.foreign = SUBJECT in about
+        self.watched = self.foreign or service == AUTH
 
 
 class Routes(dict[str, Route]):

@@ -2,71 +2,68 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import AsyncIterator, Coroutine
 from typing import Any
 
 from grpc import aio
 
 from microcosmos.base import codec, errors
+from microcosmos.registry import Table
 from microcosmos.rpc import Client
 
-from . import debug, micro, status, streams
+from . import debug, micro, streams
 from .debug import Debug
 from .descriptors import Descriptors
 from .files import describe
 from .forms import JSON, Forms, Proto3Json, Protobuf
 from .headers import Headers
 from .standing import Standing
-
-log = logging.getLogger("microcosmos.proxy")
+from .visitors import Visit, Visitors
 
 STREAM_GRACE = 1.0
 """Seconds that streams have to end in when the proxy closes."""
-
-TRACE = "micro-trace"
-"""The trailer with the id by which the logs of a call are found."""
 
 _DEBUG = describe(debug.NAME, [])
 _Context = aio.ServicerContext[Any, Any]
 
 
 class Calls:
-    """Turns gRPC calls into rpc calls.
+    """Turns gRPC calls into rpc calls, in one namespace.
 
     Args:
-        client: carries them.
+        client: carries them; it shows nothing of its own.
+        table: the services there.
         descriptors: tells what paths and protobuf payloads mean.
         standing: ends the streams when the proxy closes.
         debug: answers what Micro v3 asked every process.
+        visitors: refuses who may not call.
     """
 
     def __init__(
-        self, client: Client, descriptors: Descriptors, standing: Standing, debug: Debug
+        self,
+        client: Client,
+        table: Table,
+        descriptors: Descriptors,
+        standing: Standing,
+        debug: Debug,
+        visitors: Visitors,
     ) -> None:
         self._client = client
+        self._table = table
+        self._visitors = visitors
         self._descriptors = descriptors
         self._standing = standing
         self._debug = debug
 
-    async def answer(self, path: str, context: _Context) -> None:
-        """Answer one call, or end it with the status of its error."""
-        trace = ""
-        try:
-            headers = Headers(context.invocation_metadata() or (), context.time_remaining())
-            trace = headers.trace()
-            context.set_trailing_metadata(((TRACE, trace),))
-            await self._answer(path, headers, context)
-            return
-        except errors.Error as exc:
-            error = exc
-        except Exception as exc:
-            log.exception("%s failed", path)
-            error = errors.from_exception(exc, "proxy")
-        await refuse(context, error, trace)
+    async def answer(self, path: str, headers: Headers, visit: Visit, context: _Context) -> None:
+        """Answer one call.
 
-    async def _answer(self, path: str, headers: Headers, context: _Context) -> None:
+        Raises:
+            errors.Error: what it is to end with.
+        """
         service, endpoint = self._descriptors.endpoint(path)
+        known = self._table.endpoint(service, endpoint)
+        self._visitors.pass_on(visit, headers, service, endpoint, known)
         ways = self._descriptors.ways(service, endpoint)
         if ways.client and not ways.items:
             # Who streams may wait for an answer before saying anything; what it speaks is known
@@ -79,11 +76,12 @@ class Calls:
         if request is aio.EOF:
             raise errors.BadRequest("proxy", f"the call of {path[:80]} has no request")
         if self._debug.answers(service, endpoint):
+            self._visitors.admit(visit, service, endpoint)
             await self._debugged(service, endpoint, headers, request, context)
             return
         forms = await self._forms(service, endpoint, headers, request)
-        if isinstance(forms, Protobuf) and (known := micro.ADAPTED.get((service, endpoint))):
-            await self._carry(self._adapted(known, forms, headers, request, context))
+        if isinstance(forms, Protobuf) and (adapter := micro.ADAPTED.get((service, endpoint))):
+            await self._carry(self._adapted(adapter, forms, headers, request, context))
         elif ways:
             call = streams.Opened(service, endpoint, headers, ways)
             await self._carry(streams.carry(self._client, call, forms, request, context))
@@ -157,11 +155,3 @@ class Calls:
         ask = micro.Ask(self._client, forms.service, headers)
         async for answer in adapter(ask, requests()):
             await context.write(await forms.of_value(answer))
-
-
-async def refuse(context: _Context, error: errors.Error, trace: str) -> None:
-    """End a call with the status of an error."""
-    code, text, details = status.to_grpc(error)
-    about = ((TRACE, trace),) if trace else ()
-    context.set_trailing_metadata((*about, (status.DETAILS, details)))
-    await context.abort(code, text)

@@ -122,7 +122,11 @@ def call(
 
 
 def describe(
-    address: str, service: str, timeout: float = DEFAULT_TIMEOUT, trust: Trust = NOBODY
+    address: str,
+    service: str,
+    timeout: float = DEFAULT_TIMEOUT,
+    trust: Trust = NOBODY,
+    metadata: Mapping[str, str] | None = None,
 ) -> bytes:
     """The protobuf file of a service, a serialized ``FileDescriptorProto``.
 
@@ -131,6 +135,7 @@ def describe(
         service: whose.
         timeout: seconds to wait.
         trust: whom to trust, if there is TLS.
+        metadata: who asks, and in which namespace.
 
     Raises:
         errors.NotFound: there is no such service, or no messages can be made for it.
@@ -139,6 +144,7 @@ def describe(
     from grpc_reflection.v1alpha import reflection_pb2 as messages
 
     request = messages.ServerReflectionRequest(file_by_filename=f"{package(service)}.proto")
+    headers = [_header(name.lower(), value) for name, value in (metadata or {}).items()]
     with channel_to(address, trust) as channel:
         ask: Any = channel.stream_stream(
             "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
@@ -146,7 +152,7 @@ def describe(
             response_deserializer=messages.ServerReflectionResponse.FromString,
         )
         with told(address, Call(service, "reflection", b"", {}, timeout)):
-            answer = next(iter(ask(iter([request]), timeout=timeout)))
+            answer = next(iter(ask(iter([request]), timeout=timeout, metadata=headers)))
     if answer.HasField("error_response"):
         refused = answer.error_response
         code = next(one for one in grpc.StatusCode if one.value[0] == refused.error_code)

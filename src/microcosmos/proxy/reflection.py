@@ -5,7 +5,7 @@ The servicer that comes with grpcio knows its names once and for all; ours asks 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import grpc
@@ -29,11 +29,12 @@ _Context = aio.ServicerContext[Any, Any]
 _Response = reflection_pb2.ServerReflectionResponse
 
 
-def handlers(
-    descriptors: Descriptors, standing: Standing
-) -> dict[str, grpc.RpcMethodHandler[Any, Any]]:
+Answer = Callable[[Any, _Context], AsyncIterator[Any]]
+"""Answers a stream of questions."""
+
+
+def handlers(answer: Answer) -> dict[str, grpc.RpcMethodHandler[Any, Any]]:
     """What answers the one method of both versions, by path: they differ in name alone."""
-    answer = Reflection(descriptors, standing).answer
     handler = grpc.stream_stream_rpc_method_handler(
         answer,
         request_deserializer=reflection_pb2.ServerReflectionRequest.FromString,

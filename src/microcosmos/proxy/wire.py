@@ -28,6 +28,62 @@ enum EventType: 0 Create; 1 Delete; 2 Update
 message Event: 1 id string; 2 type EventType; 3 timestamp int64; 4 service Service
 """
 
+AUTH = """
+service Auth: Generate(GenerateRequest) -> GenerateResponse;
+  Inspect(InspectRequest) -> InspectResponse; Token(TokenRequest) -> TokenResponse
+service Accounts: List(ListAccountsRequest) -> ListAccountsResponse;
+  Delete(DeleteAccountRequest) -> DeleteAccountResponse;
+  ChangeSecret(ChangeSecretRequest) -> ChangeSecretResponse
+service Rules: Create(CreateRequest) -> CreateResponse; Delete(DeleteRequest) -> DeleteResponse;
+  List(ListRequest) -> ListResponse
+message ListAccountsRequest: 1 options Options
+message ListAccountsResponse: 1 accounts repeated Account
+message DeleteAccountRequest: 1 id string; 2 options Options
+message DeleteAccountResponse:
+message Token: 1 access_token string; 2 refresh_token string; 3 created int64; 4 expiry int64
+message Account: 1 id string; 2 type string; 4 metadata map<string, string>;
+  5 scopes repeated string; 6 issuer string; 7 secret string; 8 name string
+message Resource: 1 name string; 2 type string; 3 endpoint string
+message GenerateRequest: 1 id string; 3 metadata map<string, string>; 4 scopes repeated string;
+  5 secret string; 6 type string; 7 provider string; 8 options Options; 9 name string
+message GenerateResponse: 1 account Account
+message InspectRequest: 1 token string; 2 options Options
+message InspectResponse: 1 account Account
+message TokenRequest: 1 id string; 2 secret string; 3 refresh_token string;
+  4 token_expiry int64; 5 options Options
+message TokenResponse: 1 token Token
+enum Access: 0 UNKNOWN; 1 GRANTED; 2 DENIED
+message Rule: 1 id string; 2 scope string; 3 resource Resource; 4 access Access; 5 priority int32
+message Options: 1 namespace string
+message CreateRequest: 1 rule Rule; 2 options Options
+message CreateResponse:
+message DeleteRequest: 1 id string; 2 options Options
+message DeleteResponse:
+message ListRequest: 2 options Options
+message ListResponse: 1 rules repeated Rule
+message ChangeSecretRequest: 1 id string; 2 old_secret string; 3 new_secret string;
+  4 options Options
+message ChangeSecretResponse:
+"""
+
+CONFIG = """
+service Config: Get(GetRequest) -> GetResponse; Set(SetRequest) -> SetResponse;
+  Delete(DeleteRequest) -> DeleteResponse; Read(ReadRequest) -> ReadResponse
+message Value: 1 data string; 2 format string
+message Options: 1 secret bool
+message SetRequest: 1 namespace string; 2 path string; 3 value Value; 4 options Options
+message SetResponse:
+message DeleteRequest: 1 namespace string; 2 path string
+message DeleteResponse:
+message GetRequest: 1 namespace string; 2 path string; 3 options Options
+message GetResponse: 1 value Value
+message ReadRequest: 1 namespace string; 2 path string
+message ReadResponse: 1 change Change
+message Change: 1 namespace string; 2 path string; 3 changeSet ChangeSet
+message ChangeSet: 1 data string; 2 checksum string; 3 format string; 4 source string;
+  5 timestamp int64
+"""
+
 STORE = """
 service Store: Read(ReadRequest) -> ReadResponse; Write(WriteRequest) -> WriteResponse;
   Delete(DeleteRequest) -> DeleteResponse; List(ListRequest) -> stream ListResponse;
@@ -140,6 +196,8 @@ message ReadBlockListResponse: 1 ids repeated string
 
 PACKAGES = {
     "api": API,
+    "auth": AUTH,
+    "config": CONFIG,
     "debug": DEBUG,
     "registry": REGISTRY,
     "runtime": RUNTIME,

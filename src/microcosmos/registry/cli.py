@@ -21,8 +21,6 @@ class Session(Protocol):
     @property
     def caller(self) -> Caller: ...
 
-    def core(self, service: str, endpoint: str, request: Any = None) -> bytes: ...
-
     def call(
         self,
         service: str,
@@ -50,9 +48,11 @@ class Session(Protocol):
 
 
 class Caller(Protocol):
-    """Lists what can be called."""
+    """Finds what can be called."""
 
     def names(self) -> list[str]: ...
+
+    def found(self, service: str) -> bytes: ...
 
 
 @click.command()
@@ -72,9 +72,7 @@ def get() -> None:
 @click.pass_obj
 def get_service(session: Session, name: str) -> Description:
     """Show the nodes and endpoints of a service."""
-    _service(name)
-    answer = session.core("registry", "Registry.GetService", {"service": name})
-    return msgspec.json.decode(answer, type=Description)
+    return msgspec.json.decode(session.caller.found(_service(name)), type=Description)
 
 
 @click.command()

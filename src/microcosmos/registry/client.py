@@ -81,6 +81,7 @@ async def follow(
     registry: RegistryClient,
     table: Table,
     *,
+    domain: str = "",
     read: Callable[[], None] = lambda: None,
     restarted: Callable[[], None] = lambda: None,
 ) -> None:
@@ -89,6 +90,7 @@ async def follow(
     Args:
         registry: where the changes come from.
         table: what they are applied to.
+        domain: the namespace that is followed.
         read: called when the whole registry has been read.
         restarted: called when another registry answers than before, so that its callers can
             register again.
@@ -96,7 +98,7 @@ async def follow(
     since: Changes | None = None
     while True:
         try:
-            async with aclosing(registry.follow("", since)) as news:
+            async with aclosing(registry.follow("", since, domain=domain)) as news:
                 async for changes in news:
                     _apply(changes, table)
                     if changes.snapshot:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+import re
 import time
 from collections.abc import Collection
 
@@ -20,12 +21,13 @@ import nats.errors
 from nats.aio.client import Client as NatsClient
 
 from microcosmos.base import errors, names
+from microcosmos.base.context import DEFAULT_NAMESPACE
 from microcosmos.rpc import announce
 
 from . import foreign
 from .connections import tags_of
 from .interface import HOST, LANE, REPLICA, Endpoint, Node, Service
-from .memory import MemoryRegistry
+from .memory import MemoryRegistry, placed
 from .question import ask
 from .table import SUBJECT
 
@@ -50,6 +52,7 @@ _GRACE = 10.0
 _AT_ONCE = 100
 _MOST_TOLD = 1000
 _OF_NODE = (LANE, HOST, REPLICA)
+_TOKEN = re.compile(r"[^\s.*>]+")
 
 _info = msgspec.json.Decoder(announce.Info)
 
@@ -82,21 +85,27 @@ class Discovery:
         nc: the engine.
         registry: who is told; `MemoryRegistry.look` asks at once from now on.
         reserved: names that no foreign service may take.
+        namespace: the one whose account the connection is in.
     """
 
     def __init__(
-        self, nc: NatsClient, registry: MemoryRegistry, reserved: Collection[str] = ()
+        self,
+        nc: NatsClient,
+        registry: MemoryRegistry,
+        reserved: Collection[str] = (),
+        namespace: str = DEFAULT_NAMESPACE,
     ) -> None:
         self._nc = nc
         self._registry = registry
         self._reserved = reserved
+        self._namespace = namespace
         self._foreign: dict[str, _Foreign] = {}
         self._bare: set[str] = set()
         self._told: set[str] = set()
         self._asked: dict[str, float] = {}
         self._news = asyncio.Event()
         self._turn = itertools.count()
-        registry.finder = self.look
+        registry.finders[namespace] = self.look
 
     async def look(self, name: str = "") -> None:
         """Ask everyone, or all of a name, and register who answers.
@@ -170,16 +179,48 @@ class Discovery:
     async def _register(self, said: bytes) -> None:
         try:
             info = _info.decode(said)
-            if _is_ours(info):
-                service = record(info)
-                if not (await self._registered(info) or self._registry.left(service)):
-                    await self._registry.register(service)
-            elif (known := self._foreign.get(info.id)) and known.said == said:
+            if (known := self._foreign.get(info.id)) and known.said == said:
                 await self._renew(info.id, known.service)
-            else:
-                await self._register_foreign(info, said)
+            elif _is_ours(info):
+                await self._register_ours(info)
+            elif (own := await self._own_word(info)) is not None:
+                await self._register_foreign(_info.decode(own), own)
         except (msgspec.DecodeError, UnicodeDecodeError, errors.Error) as exc:
             self._warn(f"a service on NATS announces itself in a way that cannot be read: {exc}")
+
+    async def _own_word(self, info: announce.Info) -> bytes | None:
+        """What a node says where it alone may listen; None if it says nothing there.
+
+        Anybody may answer a question to everyone, and say there what he likes of others.
+        """
+        claimed = _claimed(info)
+        if names.announced(claimed) != info.name:
+            self._warn(
+                f"a service on NATS is announced as {info.name!r} and calls itself {claimed!r}"
+            )
+            return None
+        if not (_TOKEN.fullmatch(info.name) and _TOKEN.fullmatch(info.id)):
+            self._warn(
+                f"a service on NATS has a name or an id that cannot be asked: {info.id!r:.80}"
+            )
+            return None
+        subject = f"$SRV.INFO.{info.name}.{info.id}"
+        try:
+            answer = await self._nc.request(subject, timeout=_PATIENCE)
+        except (nats.errors.Error, TimeoutError, OSError):
+            return None
+        own = _info.decode(answer.data)
+        same = (own.name, own.id) == (info.name, info.id)
+        return answer.data if same and _claimed(own) == claimed else None
+
+    async def _register_ours(self, info: announce.Info) -> None:
+        if await self._registered(info) or self._registry.left(self._record(info)):
+            return
+        own = await self._own_word(info)
+        if own is not None and not await self._registered(info):
+            service = self._record(_info.decode(own))
+            if not self._registry.left(service):
+                await self._registry.register(service)
 
     async def _renew(self, id: str, service: Service) -> None:
         if REPLICA in service.nodes[0].metadata and not self._registry.has(service):
@@ -192,13 +233,13 @@ class Discovery:
         """Whether a replica of ours has registered by itself: then its own word stands."""
         name = (info.metadata or {})[announce.SERVICE]
         try:
-            found = await self._registry.get_service(name)
+            found = await self._registry.get_service(name, domain=self._namespace)
         except errors.NotFound:
             return False
         return any(node.id == f"{name}-{info.id}" for one in found for node in one.nodes)
 
     async def _register_foreign(self, info: announce.Info, said: bytes) -> None:
-        name = (info.metadata or {}).get(announce.SERVICE) or info.name
+        name = _claimed(info)
         if name in self._reserved:
             self._warn(f"a foreign service calls itself {name}, which is the platform's own")
             return
@@ -207,7 +248,7 @@ class Discovery:
             self._bare.add(info.id)
             self._news.set()
             return
-        service = record(info)
+        service = self._record(info)
         ping = f"$SRV.PING.{info.name}.{info.id}"
         known = self._foreign.get(info.id)
         if known is None:
@@ -222,6 +263,9 @@ class Discovery:
         self._bare.discard(info.id)
         self._foreign[info.id] = _Foreign(service, said, ping)
         self._warn_of_shared(self._foreign[info.id])
+
+    def _record(self, info: announce.Info) -> Service:
+        return placed(record(info), self._namespace)
 
     def _warn_of_shared(self, new: _Foreign) -> None:
         """Tell of subjects that two services listen on: each gets the calls of the other."""
@@ -245,6 +289,11 @@ def _is_ours(info: announce.Info) -> bool:
     """Whether it was written with our package: a foreign one tells no version but its own."""
     about = info.metadata or {}
     return bool(about.get(announce.SERVICE) and about.get(announce.VERSION))
+
+
+def _claimed(info: announce.Info) -> str:
+    """The name that a service gives itself."""
+    return (info.metadata or {}).get(announce.SERVICE) or info.name
 
 
 def record(info: announce.Info) -> Service:

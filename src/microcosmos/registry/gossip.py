@@ -18,9 +18,10 @@ from nats.aio.client import Client as NatsClient
 from nats.aio.msg import Msg
 
 from microcosmos.base import errors
+from microcosmos.base.context import DEFAULT_NAMESPACE
 
 from .interface import Service
-from .memory import MemoryRegistry, Verb
+from .memory import MemoryRegistry, Verb, placed
 
 log = logging.getLogger("microcosmos.registry")
 
@@ -45,8 +46,16 @@ _said = msgspec.json.Decoder(Said)
 
 
 @contextlib.asynccontextmanager
-async def gossip(nc: NatsClient, registry: MemoryRegistry) -> AsyncIterator[None]:
-    """Tell the other cores, and hear them, until the block ends."""
+async def gossip(
+    nc: NatsClient, registry: MemoryRegistry, namespace: str = DEFAULT_NAMESPACE
+) -> AsyncIterator[None]:
+    """Tell the other cores, and hear them, until the block ends.
+
+    Args:
+        nc: a connection in the account of a namespace.
+        registry: what tells and hears.
+        namespace: that one: nothing of another is told or believed here.
+    """
 
     async def tell(verb: Verb, service: Service) -> None:
         said = msgspec.json.encode(Said(registry.epoch, verb, service))
@@ -56,15 +65,15 @@ async def gossip(nc: NatsClient, registry: MemoryRegistry) -> AsyncIterator[None
         try:
             said = _said.decode(msg.data)
             if said.origin != registry.epoch:
-                await registry.hear(said.verb, said.service)
+                await registry.hear(said.verb, placed(said.service, namespace))
         except (msgspec.DecodeError, UnicodeDecodeError, errors.Error) as exc:
             log.warning("another core said what cannot be understood: %s", exc)
 
     subscription = await nc.subscribe(SUBJECT, cb=hear)
-    registry.tell = tell
+    registry.tellers[namespace] = tell
     try:
         yield
     finally:
-        registry.tell = None
+        registry.tellers.pop(namespace, None)
         with contextlib.suppress(Exception):  # the connection may have gone before us
             await subscription.unsubscribe()

@@ -192,11 +192,11 @@ class OwnRegistry(Registry, Protocol):
         The service stays known while it has no node: calls are a 503, not a 404.
         """
 
-    async def expect(self, name: str) -> None:
+    async def expect(self, name: str, *, domain: str = "") -> None:
         """A service is about to be started: until `forget` it stays known without a node."""
 
-    async def look(self, name: str) -> None:
+    async def look(self, name: str, *, domain: str = "") -> None:
         """Ask NATS at once for the nodes of a service, or with an empty name for everyone's."""
 
-    async def forget(self, name: str) -> None:
+    async def forget(self, name: str, *, domain: str = "") -> None:
         """Expect a service no longer: without a node it is not known any more."""

@@ -16,6 +16,7 @@ import msgspec
 
 from microcosmos.base import clock as clocks
 from microcosmos.base import codec, errors, names
+from microcosmos.base.context import DEFAULT_NAMESPACE as DEFAULT_DOMAIN
 
 from .interface import (
     HOST,
@@ -38,8 +39,6 @@ Verb = Literal["register", "deregister", "lose"]
 
 _Key = tuple[str, str, str]
 
-DEFAULT_DOMAIN = "micro"
-
 
 class MemoryRegistry:
     """See `interface.Registry`.
@@ -50,8 +49,9 @@ class MemoryRegistry:
     Attributes:
         epoch: tells this registry from one before it and from those of other cores.
         sequence: of the last change.
-        tell: lets the other registries of a cluster know what this one was told.
-        finder: asks NATS who is there, where there is NATS; see `discovery`.
+        tellers: by namespace, what lets the other registries of a cluster know what this one was
+            told; see `gossip`.
+        finders: by namespace, what asks NATS who is there; see `discovery`.
 
     Args:
         clock: where the time of expiry comes from.
@@ -61,12 +61,12 @@ class MemoryRegistry:
     def __init__(self, clock: clocks.Clock = clocks.SYSTEM, *, host: str = "") -> None:
         self._clock = clock
         self._host = host or this_host()
-        self.tell: Callable[[Verb, Service], Awaitable[None]] | None = None
-        self.finder: Callable[[str], Awaitable[None]] | None = None
+        self.tellers: dict[str, Callable[[Verb, Service], Awaitable[None]]] = {}
+        self.finders: dict[str, Callable[[str], Awaitable[None]]] = {}
         self._services: dict[_Key, Service] = {}
         self._schemas: dict[_Key, dict[str, dict[str, Any]]] = {}
-        self._expected: set[str] = set()
-        self._left: dict[str, float] = {}
+        self._expected: set[tuple[str, str]] = set()
+        self._left: dict[tuple[_Key, str], float] = {}
         self._expiry: dict[tuple[_Key, str], float] = {}
         self._results: deque[Result] = deque(maxlen=_REMEMBERED)
         self._changed = asyncio.Event()
@@ -104,17 +104,18 @@ class MemoryRegistry:
             self._remove(_key(service), {node.id for node in service.nodes})
 
     def _leave(self, service: Service) -> None:
-        gone = {node.id for node in service.nodes}
-        self._left.update(dict.fromkeys(gone, self._clock.monotonic()))
-        self._remove(_key(service), gone)
+        key, gone = _key(service), {node.id for node in service.nodes}
+        self._left.update(dict.fromkeys(((key, id) for id in gone), self._clock.monotonic()))
+        self._remove(key, gone)
 
     def left(self, service: Service) -> bool:
         """Whether a node of this has just said that it leaves: what is heard of it now is old."""
-        return any(node.id in self._left for node in service.nodes)
+        key = _key(service)
+        return any((key, node.id) in self._left for node in service.nodes)
 
     async def _said(self, verb: Verb, service: Service) -> None:
-        if self.tell is not None:
-            await self.tell(verb, service)
+        if tell := self.tellers.get(domain_of(service)):
+            await tell(verb, service)
 
     def _register(self, service: Service) -> None:
         names.check_service(service.name)
@@ -144,7 +145,7 @@ class MemoryRegistry:
 
     async def miss(self, service: Service) -> None:
         """Remove nodes that nobody listens for any more; of a service that is expected, `lose`."""
-        expected = service.name in self._expected
+        expected = (domain_of(service), service.name) in self._expected
         self._remove(_key(service), {node.id for node in service.nodes}, expected=expected)
         await self._said("lose", service)
 
@@ -154,21 +155,31 @@ class MemoryRegistry:
         ids = {node.id for node in known.nodes} if known else set()
         return all(node.id in ids for node in service.nodes)
 
-    async def expect(self, name: str) -> None:
+    async def expect(self, name: str, *, domain: str = "") -> None:
         """See `interface.OwnRegistry`."""
-        self._expected.add(name)
+        self._expected.add((domain or DEFAULT_DOMAIN, name))
 
-    async def look(self, name: str) -> None:
+    async def look(self, name: str, *, domain: str = "") -> None:
         """See `interface.OwnRegistry`."""
-        if self.finder is not None:
-            await self.finder(name)
+        if find := self.finders.get(domain or DEFAULT_DOMAIN):
+            await find(name)
 
-    async def forget(self, name: str) -> None:
+    async def forget(self, name: str, *, domain: str = "") -> None:
         """See `interface.OwnRegistry`."""
-        self._expected.discard(name)
+        whose = (domain or DEFAULT_DOMAIN, name)
+        self._expected.discard(whose)
         for key, service in list(self._services.items()):
-            if service.name == name and not service.nodes:
+            if key[:2] == whose and not service.nodes:
                 self._delete(key, service)
+
+    def drop(self, domain: str) -> None:
+        """Forget all of a namespace that is no more."""
+        self._expected = {one for one in self._expected if one[0] != domain}
+        for key, service in list(self._services.items()):
+            if key[0] == domain:
+                self._remove(key, {node.id for node in service.nodes})
+                if key in self._services:
+                    self._delete(key, msgspec.structs.replace(service, nodes=[]))
 
     def _remove(self, key: _Key, gone: set[str], *, expected: bool = False) -> None:
         known = self._services.get(key)
@@ -194,7 +205,7 @@ class MemoryRegistry:
     def expire(self) -> None:
         """Forget the nodes whose time has run out."""
         now = self._clock.monotonic()
-        self._left = {id: at for id, at in self._left.items() if now - at < LEFT}
+        self._left = {one: at for one, at in self._left.items() if now - at < LEFT}
         for key, node_id in [at for at, due in self._expiry.items() if due <= now]:
             self._remove(key, {node_id})
 
@@ -302,6 +313,14 @@ def concerns(result: Result, name: str, domain: str) -> bool:
 def domain_of(service: Service) -> str:
     """The namespace that a service is registered in."""
     return service.options.domain or service.metadata.get("domain") or DEFAULT_DOMAIN
+
+
+def placed(service: Service, domain: str) -> Service:
+    """A service in a namespace, whatever it says of that itself."""
+    if domain_of(service) == domain:
+        return service
+    options = msgspec.structs.replace(service.options, domain=domain)
+    return msgspec.structs.replace(service, options=options)
 
 
 def _key(service: Service) -> _Key:

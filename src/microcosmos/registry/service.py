@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from typing import Protocol, cast
 
 import msgspec
 
-from microcosmos.base import errors
+from microcosmos.base import context, errors
 from microcosmos.rpc.handler import endpoint
 from microcosmos.rpc.server import Hosted
 
@@ -20,7 +21,7 @@ from .interface import (
     Result,
     Service,
 )
-from .memory import MemoryRegistry, concerns, domain_of
+from .memory import MemoryRegistry, concerns, domain_of, placed
 
 NAME = "registry"
 DEFAULTS = Options()
@@ -73,85 +74,134 @@ class Shown(msgspec.Struct):
     services: list[ShownService]
 
 
+class Account(Protocol):
+    """What the registry asks of who calls; `auth` has it."""
+
+    @property
+    def id(self) -> str: ...
+
+    @property
+    def namespace(self) -> str: ...
+
+    def enters(self, namespace: str) -> bool: ...
+
+    def administers(self, namespace: str) -> bool: ...
+
+
 class RegistryService:
     """Serves a registry.
 
+    Each call is about the namespace it is made in, unless it names another one that its account
+    may enter.
+
     Args:
         registry: the core's own.
+        guarded: whether there are accounts; without them everybody may do everything.
     """
 
-    def __init__(self, registry: MemoryRegistry) -> None:
+    def __init__(self, registry: MemoryRegistry, *, guarded: bool = False) -> None:
         self._registry = registry
+        self._guarded = guarded
 
     def hosted(self) -> Hosted:
         """The service ``registry``."""
+        unlisted = {UNLISTED: "true"}
         endpoints = [
-            endpoint(self.get_service, NAME, lenient=True, response=Found),
-            endpoint(self.list_services, NAME, lenient=True, response=Found),
-            endpoint(self.describe, NAME, lenient=True, metadata={UNLISTED: "true"}),
-            endpoint(self.register, NAME, lenient=True),
-            endpoint(self.deregister, NAME, lenient=True),
-            endpoint(self.watch, NAME, lenient=True),
-            endpoint(self.follow, NAME, lenient=True, metadata={UNLISTED: "true"}),
+            endpoint(self.get_service, NAME, lenient=True, response=Found, access="read"),
+            endpoint(self.list_services, NAME, lenient=True, response=Found, access="read"),
+            endpoint(self.describe, NAME, lenient=True, metadata=unlisted, access="read"),
+            endpoint(self.register, NAME, lenient=True, access="service"),
+            endpoint(self.deregister, NAME, lenient=True, access="service"),
+            endpoint(self.watch, NAME, lenient=True, access="account"),
+            endpoint(self.follow, NAME, lenient=True, metadata=unlisted, access="service"),
         ]
         return Hosted(NAME, endpoints)
 
     async def get_service(self, service: str, options: Options = DEFAULTS) -> Shown:
         """Every version of a service, with its nodes, endpoints and their shapes."""
-        registry = self._registry
+        registry, domain = self._registry, self._domain(options.domain)
         try:
-            return shown(await registry.get_service(service, domain=options.domain))
+            return shown(await registry.get_service(service, domain=domain))
         except errors.NotFound:
             if not service:
                 raise
         # A foreign one may have come since everyone was asked.
-        await registry.look(service)
-        return shown(await registry.get_service(service, domain=options.domain))
+        await registry.look(service, domain=domain)
+        return shown(await registry.get_service(service, domain=domain))
 
     async def list_services(self, request: ListRequest) -> Shown:
         """Every service, with its nodes, endpoints and their shapes."""
-        return shown(await self._registry.list_services(domain=request.options.domain))
+        domain = self._domain(request.options.domain)
+        return shown(await self._registry.list_services(domain=domain))
 
     async def describe(self, service: str = "", options: Options = DEFAULTS) -> Descriptions:
         """The JSON Schemas of every endpoint of a service, or of all services."""
-        return Descriptions(await self._registry.describe(service, domain=options.domain))
+        domain = self._domain(options.domain)
+        return Descriptions(await self._registry.describe(service, domain=domain))
 
     async def register(self, service: Service) -> None:
         """Add a service's nodes, or renew them for another 90 seconds."""
-        await self._registry.register(service)
+        await self._registry.register(self._owned(service))
 
     async def deregister(self, service: Service) -> None:
         """Remove a service's nodes at once."""
-        await self._registry.deregister(service)
+        await self._registry.deregister(self._owned(service))
 
     async def watch(
         self, service: str = "", options: Options = DEFAULTS
     ) -> AsyncIterator[ShownResult]:
         """The changes from now on, of one service or of all."""
-        async for result in self._registry.watch(service, domain=options.domain):
+        async for result in self._registry.watch(service, domain=self._domain(options.domain)):
             yield ShownResult(result.action, _shown(result.service), str(result.timestamp))
 
     async def follow(
         self, service: str = "", options: Options = DEFAULTS, after: int = -1, epoch: str = ""
     ) -> AsyncIterator[Changes]:
         """Every service, then all changes; after a sequence that is remembered, only these."""
-        registry = self._registry
+        registry, domain = self._registry, self._domain(options.domain)
         if after < 0 or epoch != registry.epoch:
-            changes = await self._snapshot(service, options.domain)
+            changes = await self._snapshot(service, domain)
             yield changes
             after = changes.sequence
         while True:
             try:
                 results = await registry.changes(after, timeout=None)
             except errors.Conflict:
-                changes = await self._snapshot(service, options.domain)
+                changes = await self._snapshot(service, domain)
                 yield changes
                 after = changes.sequence
                 continue
             after = results[-1].sequence
-            news = [result for result in results if concerns(result, service, options.domain)]
+            news = [result for result in results if concerns(result, service, domain)]
             if news:
                 yield Changes(epoch=registry.epoch, sequence=after, results=news)
+
+    def _domain(self, named: str) -> str:
+        """The namespace that a call is about.
+
+        Raises:
+            errors.Unauthorized, errors.Forbidden: it names one that its account may not enter.
+        """
+        here = context.current()
+        if not named or named == here.namespace or not self._guarded:
+            return named or here.namespace
+        if here.account is None:
+            detail = f"log in to see the services of namespace {named[:80]}"
+            raise errors.Unauthorized(NAME, detail)
+        if not _account().enters(named):
+            raise errors.Forbidden(NAME, f"{_account().id} may not enter namespace {named[:80]}")
+        return named
+
+    def _owned(self, service: Service) -> Service:
+        """A record in the namespace of its call, if its account may speak for it.
+
+        Raises:
+            errors.Forbidden: it is another service's.
+        """
+        domain = self._domain(service.options.domain or service.metadata.get("domain", ""))
+        if self._guarded and not _account().administers(domain):
+            _check_own(service, _account(), domain)
+        return placed(service, domain)
 
     async def _snapshot(self, name: str, domain: str) -> Changes:
         services = self._registry.known(domain)
@@ -164,6 +214,22 @@ class RegistryService:
         return Changes(
             epoch=registry.epoch, sequence=registry.sequence, snapshot=True, results=results
         )
+
+
+def _account() -> Account:
+    """Who calls an endpoint that asks for an account."""
+    return cast("Account", context.current().account)
+
+
+def _check_own(service: Service, account: Account, domain: str) -> None:
+    """Refuse a record that a service gives of another, or of nodes that another's could be."""
+    if (account.id, account.namespace) != (service.name, domain):
+        detail = f"{account.id} of {account.namespace} may not speak for {service.name} of {domain}"
+        raise errors.Forbidden(NAME, detail)
+    for node in service.nodes:
+        if not node.id.startswith(f"{service.name}-"):
+            detail = f"the node {node.id[:80]!r} is not called after its service {service.name}"
+            raise errors.Forbidden(NAME, detail)
 
 
 def shown(services: list[Service]) -> Shown:

@@ -13,7 +13,7 @@ import nats.errors
 import nkeys
 from nats.aio.client import Client as NatsClient
 
-from microcosmos.base import errors
+from microcosmos.base import errors, urls
 
 log = logging.getLogger("microcosmos.nats")
 
@@ -66,7 +66,9 @@ async def connect(
             )
     except (OSError, TimeoutError, nats.errors.Error) as exc:
         reason = str(exc) or (said[-1] if said else type(exc).__name__)
-        raise errors.Unavailable("nats", f"cannot connect to {url}: {reason}") from None
+        raise errors.Unavailable(
+            "nats", f"cannot connect to {urls.masked(url)}: {reason}"
+        ) from None
     try:
         yield nc
     finally:

@@ -1,6 +1,6 @@
 """The NATS transport: calls to any host, by request and reply over core NATS.
 
-A service answers on ``rpc.<service>.*.*`` in a queue group, and announces itself by the NATS
+A service answers on ``rpc.<service>.*.*`` (a dot of its name is a ``~``) in a queue group, and announces itself by the NATS
 services protocol (`announce`). Metadata travels as headers; an error is a reply with the headers
 ``Nats-Service-Error`` and ``Nats-Service-Error-Code`` and the error's JSON as its body.
 
@@ -227,7 +227,7 @@ class _Answers:
         self.hosted = hosted
         self._nc = nc
         self._server = server
-        self._skip = len(f"rpc.{hosted.name}.")
+        self._skip = len(names.prefix(hosted.name))
         self._streams = Served(nc, server, hosted.name, node)
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._deadlines: Deadlines[str] = Deadlines(self._cancel)
@@ -238,7 +238,7 @@ class _Answers:
 
     async def listen(self) -> None:
         subscribe = self._nc.subscribe
-        calls = await subscribe(f"rpc.{self.hosted.name}.*.*", QUEUE, self._received)
+        calls = await subscribe(f"{names.prefix(self.hosted.name)}*.*", QUEUE, self._received)
         cancels = await subscribe(cancel_subject(self.hosted.name), cb=self._given_up)
         streams = await subscribe(self._streams.subject, cb=self._streams.received)
         self._subscriptions = [calls, cancels, streams]

@@ -17,7 +17,7 @@ import nats.errors
 from nats.aio.client import Client as NatsClient
 from nats.aio.msg import Msg
 
-from microcosmos.base import errors
+from microcosmos.base import errors, names
 
 from . import foreign
 from .frames import BEAT, CANCEL, END, ERROR, GRANT, ITEM
@@ -48,7 +48,7 @@ def cancel_subject(service: str) -> str:
 
     A token ``$`` is in no name, so no service's own subjects match it.
     """
-    return f"rpc.{service}.$.$.cancel"
+    return f"{names.prefix(service)}$.$.cancel"
 
 
 def error_headers(error: errors.Error) -> dict[str, str]:
@@ -78,11 +78,14 @@ class _End:
         nc: the connection.
         call: what opened the stream.
         subject: where the other end hears.
+        here: where this end does, if the other may only answer: NATS forgets after a while whom it
+            may, and each message that says so lets it go on.
     """
 
-    def __init__(self, nc: NatsClient, call: Call, subject: str = "") -> None:
+    def __init__(self, nc: NatsClient, call: Call, subject: str = "", here: str = "") -> None:
         self._publish = nc.publish
         self._call = call
+        self._here = here
         self.subject = subject
 
     async def say(self, kind: int, payload: bytes) -> None:
@@ -92,12 +95,12 @@ class _End:
             )
         try:
             if kind == ITEM:
-                await self._publish(self.subject, payload)
+                await self._publish(self.subject, payload, self._here)
             elif kind == ERROR:
                 headers = error_headers(errors.from_wire(payload))
-                await self._publish(self.subject, payload, headers=headers)
+                await self._publish(self.subject, payload, self._here, headers)
             else:
-                await self._publish(self.subject, payload, headers=_HEADERS[kind])
+                await self._publish(self.subject, payload, self._here, _HEADERS[kind])
         except (nats.errors.Error, OSError) as exc:
             reason = str(exc) or type(exc).__name__
             detail = f"the stream cannot go on by NATS: {reason}"
@@ -212,8 +215,7 @@ class _Caller(_End):
     """The caller's end: a stream is given up even where no replica has taken it yet."""
 
     def __init__(self, nc: NatsClient, call: Call, reply: str) -> None:
-        super().__init__(nc, call)
-        self._reply = reply
+        super().__init__(nc, call, here=reply)
 
     async def say(self, kind: int, payload: bytes) -> None:
         if kind != CANCEL and (self.subject or kind == ITEM):
@@ -221,7 +223,7 @@ class _Caller(_End):
         elif kind == CANCEL:
             # By its reply, as calls are: the replica may have taken it without having said so.
             with contextlib.suppress(nats.errors.Error, OSError):
-                await self._publish(cancel_subject(self._call.service), self._reply.encode())
+                await self._publish(cancel_subject(self._call.service), self._here.encode())
 
 
 class Served:
@@ -237,7 +239,7 @@ class Served:
     def __init__(self, nc: NatsClient, server: Server, service: str, node: str) -> None:
         self._nc = nc
         self._server = server
-        self._prefix = f"rpc.{service}.$.{node}."
+        self._prefix = f"{names.prefix(service)}$.{node}."
         self._channels: dict[int, Channel] = {}
         self._pulse = Pulse()
         self._numbers = itertools.count(1)

@@ -7,7 +7,7 @@ import logging
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from microcosmos.base import context, errors, names
 from microcosmos.base.schema import Value
@@ -39,6 +39,9 @@ Function = Callable[[bytes], Awaitable[bytes]]
 StreamFunction = Callable[[bytes, AsyncIterator[bytes]], AsyncGenerator[bytes, None]]
 """Takes the JSON body of a request and the messages after it, gives the messages of the answer."""
 
+
+RECHECK = 0.5
+"""Seconds after which it is looked again who has a stream: one that may no longer is ended."""
 
 STREAM = "stream"
 """Metadata of an endpoint that answers with a stream or takes one: ``true``."""
@@ -171,6 +174,7 @@ class Server:
     Args:
         verifier: says who calls; without one every call is anonymous.
         client: what handlers make their own calls with.
+        namespace: where all calls are made, whatever they say; empty is what each says.
 
     Attributes:
         services: by name.
@@ -178,10 +182,21 @@ class Server:
         draining: whether it is stopping.
     """
 
-    def __init__(self, *, verifier: Verifier | None = None, client: Client | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        verifier: Verifier | None = None,
+        client: Client | None = None,
+        namespace: str = "",
+    ) -> None:
         self.services: dict[str, Hosted] = {}
         self.client = client
         self._verifier = verifier
+        self._namespace = namespace
+        # What streams, each with its call; and of those that were ended, by what.
+        self._streaming: dict[asyncio.Task[Any], tuple[Call, Endpoint]] = {}
+        self._refused: dict[asyncio.Task[Any], errors.Error] = {}
+        self._rechecking = False
         self.active = 0
         self._drained: asyncio.Event | None = None
         self.draining = False
@@ -256,9 +271,11 @@ class Server:
         endpoint = hosted.endpoints[call.endpoint]
         stats = endpoint.stats
         here = self._enter(call, time.monotonic())
+        task = asyncio.current_task()
         try:
             if self._verifier is not None:
                 here.account = self._verifier(call, endpoint)
+                self._watch(task, call, endpoint)
             async with aclosing(handler(call, messages)) as answers:
                 async for answer in answers:
                     if len(answer) > MAX_BODY:
@@ -267,15 +284,47 @@ class Server:
         except (Exception, SystemExit) as exc:  # noqa: BLE001 - all of it must become an answer
             raise self._failed(call, stats, exc) from None
         except asyncio.CancelledError as exc:
-            if (task := asyncio.current_task()) is None or task.cancelling():
+            if task is not None and (refused := self._refused.get(task)) is not None:
+                task.uncancel()
+                raise self._failed(call, stats, refused) from None
+            if task is None or task.cancelling():
                 raise
             raise self._failed(call, stats, exc) from None
         finally:
+            if task is not None:
+                self._streaming.pop(task, None)
+                self._refused.pop(task, None)
             self._leave(stats)
+
+    def _watch(self, task: asyncio.Task[Any] | None, call: Call, endpoint: Endpoint) -> None:
+        """Look again and again, while a stream lasts, whether its caller may still have it."""
+        if task is None or endpoint.access == "open":
+            return
+        self._streaming[task] = call, endpoint
+        if not self._rechecking:
+            self._rechecking = True
+            asyncio.get_running_loop().call_later(RECHECK, self._recheck)
+
+    def _recheck(self) -> None:
+        assert self._verifier is not None
+        for task, (call, endpoint) in self._streaming.items():
+            try:
+                self._verifier(call, endpoint)
+            except errors.Error as error:
+                if task not in self._refused:
+                    self._refused[task] = error
+                    task.cancel()
+        self._rechecking = bool(self._streaming)
+        if self._rechecking:
+            asyncio.get_running_loop().call_later(RECHECK, self._recheck)
 
     def _enter(self, call: Call, now: float) -> context.Context:
         """The context of a call that begins; it is the current one of this task."""
         deadline = None if call.timeout is None else now + call.timeout
+        if self._namespace and self._namespace != call.metadata.get(
+            context.NAMESPACE, context.DEFAULT_NAMESPACE
+        ):
+            call.metadata[context.NAMESPACE] = self._namespace
         here = context.Context(_metadata(call.metadata), deadline, None, self.client)
         context.set_current(here)
         self.active += 1

@@ -15,12 +15,13 @@ from pathlib import Path
 import msgspec
 
 from microcosmos.base import errors
+from microcosmos.base.context import DEFAULT_NAMESPACE
 from microcosmos.base.home import Home
 
 from . import entry as entries
 from . import environment, npm, package
 from .children import Children, ending, process_name
-from .deployment import Options
+from .deployment import Deployment, Options
 from .failure import Failure
 from .interface import ProcessSpec
 from .logs import last_lines
@@ -68,24 +69,29 @@ class Builds:
         self._time_limit = time_limit
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
-    async def make(self, name: str, generation: str, folder: Path, options: Options) -> Build:
+    async def make(self, deployment: Deployment, folder: Path) -> Build:
         """Find the entry of a source and bring its environment up to date.
 
         Raises:
             Failure: there is no entry, or the packages cannot be installed.
         """
+        options = deployment.options
         try:
-            entry = await asyncio.to_thread(entries.find, folder, name, options.command)
+            entry = await asyncio.to_thread(entries.find, folder, deployment.name, options.command)
             wanted = await asyncio.to_thread(_wanted, folder, entry)
         except errors.BadRequest as exc:
             raise Failure(exc.detail) from None
         if not (wanted.python or wanted.node):
             env = {**environment.base(), **environment.python_path()}
             return _build(NO_ENVIRONMENT, Path(sys.executable), env, entry, folder, options)
+        if deployment.namespace != DEFAULT_NAMESPACE:
+            # Nobody starts what another namespace could have changed.
+            key = f"{wanted.key}@{deployment.namespace}"
+            wanted = msgspec.structs.replace(wanted, key=key)
         place = self._folder / wanted.key
         async with self._locks[wanted.key]:
             if not (place / _READY).exists():
-                await self._install(name, generation, folder, wanted, place)
+                await self._install(deployment, folder, wanted, place)
         env, python = environment.base(), Path(sys.executable)
         if wanted.python:
             # Written each time: the platform may have moved since.
@@ -106,9 +112,9 @@ class Builds:
                 shutil.rmtree(old, ignore_errors=True)
 
     async def _install(
-        self, name: str, generation: str, folder: Path, wanted: _Wanted, place: Path
+        self, deployment: Deployment, folder: Path, wanted: _Wanted, place: Path
     ) -> None:
-        log = self._home.logs / f"{name}.build.log"
+        log = self._home.logs / f"{deployment.label}.build.log"
         log.write_bytes(b"")
         await asyncio.to_thread(shutil.rmtree, place, ignore_errors=True)
         place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -118,7 +124,9 @@ class Builds:
             steps.append((npm.command(wanted.node), npm.folder(place)))
         for argv, cwd in steps:
             spec = ProcessSpec(
-                name=process_name(name, generation, "build", secrets.token_hex(3)),
+                name=process_name(
+                    deployment.label, deployment.generation, "build", secrets.token_hex(3)
+                ),
                 argv=argv,
                 env=environment.tools(),
                 cwd=str(cwd),

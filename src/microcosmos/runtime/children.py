@@ -17,19 +17,24 @@ from .interface import Exit, ProcessSpec, Spawner
 logger = logging.getLogger(__name__)
 
 _NAME = re.compile(
-    r"(?P<service>.+)-(?P<generation>[0-9a-f]{8})-(?P<role>\d+|build|fetch)-[0-9a-f]{6}"
+    r"(?P<label>.+)-(?P<generation>[0-9a-f]{8})-(?P<role>\d+|build|fetch)-[0-9a-f]{6}"
 )
 
 
-def process_name(service: str, generation: str, role: str, token: str) -> str:
+def process_name(label: str, generation: str, role: str, token: str) -> str:
     """The name of a process, from which a restarted core knows whose it is."""
-    return f"{service}-{generation}-{role}-{token}"
+    return f"{label}-{generation}-{role}-{token}"
 
 
 def parse_name(name: str) -> tuple[str, str, str] | None:
-    """(service, generation, role) of a process of the runtime; None for one of another room."""
+    """(label, generation, role) of a process of the runtime; None for one of another room."""
     match = _NAME.fullmatch(name)
-    return (match["service"], match["generation"], match["role"]) if match else None
+    return (match["label"], match["generation"], match["role"]) if match else None
+
+
+def slot(process: str) -> str:
+    """A process's place among those of its generation, whose holder changes when it crashes."""
+    return process.rpartition("-")[0]
 
 
 class Children:

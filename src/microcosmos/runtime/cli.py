@@ -13,6 +13,7 @@ import click
 import msgspec
 
 from microcosmos.base import errors
+from microcosmos.base.home import Home
 
 from . import client, entry
 from . import source as sources
@@ -33,6 +34,9 @@ class Settings(Protocol):
 
 class Session(client.Session, Protocol):
     """What these commands ask of the command line."""
+
+    @property
+    def home(self) -> Home: ...
 
     @property
     def settings(self) -> Settings: ...
@@ -184,11 +188,26 @@ class Row(msgspec.Struct):
     metadata: dict[str, str]
 
 
+class Promises(dict[str, str]):
+    """What the server holds to."""
+
+    def readable(self) -> str:
+        """A promise a line."""
+        width = max(map(len, self), default=0)
+        return "\n".join(f"{name:<{width}}  {text}" for name, text in self.items())
+
+
 @click.command()
 @click.argument("name", default="")
+@click.option("--server", is_flag=True, help="What this server promises: durability, isolation.")
 @click.pass_obj
-def status(session: Session, name: str) -> list[Row]:
+def status(session: Session, name: str, server: bool) -> list[Row] | Promises:
     """Show what is running."""
+    if server:
+        info = session.home.server_info()
+        if info is None:
+            raise errors.Unavailable("server", "no server is running for this MICRO_HOME")
+        return Promises(info.promises)
     request = {"name": _deployed(name)} if name else {}
     return [
         _row(one) for one in RuntimeClient(session).ask("Runtime.Read", request, list[Deployment])

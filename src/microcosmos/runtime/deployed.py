@@ -100,10 +100,11 @@ class Deployed:
             await self._group.stop()
             await self._presence.ended()
             self._follower.cancel()
-            workshop, name = self._workshop, self.record.name
-            await workshop.records.remove(name)
-            await asyncio.to_thread(workshop.checkouts.forget, name)
-            await asyncio.to_thread(workshop.logs.forget, name)
+            workshop, label = self._workshop, self.record.label
+            await workshop.platform.forget(self.record)
+            await workshop.records.remove(self.record)
+            await asyncio.to_thread(workshop.checkouts.forget, label)
+            await asyncio.to_thread(workshop.logs.forget, label)
             self.ended = True
             self._show(self._next(status="stopped", ready=0))
             return self.record
@@ -179,7 +180,7 @@ class Deployed:
             record = msgspec.structs.replace(record, history=history)
         await self._settle(record)
         kept = {version.hash for version in record.history}
-        await asyncio.to_thread(self._workshop.checkouts.keep_only, record.name, kept)
+        await asyncio.to_thread(self._workshop.checkouts.keep_only, record.label, kept)
 
     def _heir(self, target: Deployment, built: str) -> Deployment:
         """The target in the record's place: the line of revisions and versions goes on."""

@@ -8,6 +8,7 @@ from typing import Literal
 import msgspec
 
 from microcosmos.base import errors
+from microcosmos.base.context import DEFAULT_NAMESPACE
 from microcosmos.store.interface import Store
 
 from .source import Source
@@ -30,6 +31,8 @@ SECRET = "[secret]"
 _ID = "runtime"
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _OWN_VARIABLES = (
+    "MICRO_AUTH_ID",
+    "MICRO_AUTH_SECRET_FILE",
     "MICRO_HOME",
     "MICRO_NAMESPACE",
     "MICRO_REPLICA",
@@ -38,6 +41,24 @@ _OWN_VARIABLES = (
     "NATS_INBOX_PREFIX",
 )
 _OWN_NOTES = frozenset(("announces", "command", "error", "group", "owner", "source"))
+
+
+class Caller(msgspec.Struct, frozen=True, kw_only=True):
+    """Who asks something of the runtime, and about which namespace.
+
+    Attributes:
+        namespace: the one that the call is made in.
+        id: of the account.
+        group: the namespace that the account lives in.
+    """
+
+    namespace: str = DEFAULT_NAMESPACE
+    id: str = "admin"
+    group: str = DEFAULT_NAMESPACE
+
+
+LOCAL = Caller()
+"""Where there are no accounts."""
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -86,7 +107,7 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True):
     """One deployed service.
 
     Attributes:
-        name: its one name in `micro status`, `logs`, `update` and `kill`.
+        name: its one name in `micro status`, `logs`, `update` and `kill`, in its namespace.
         namespace: where it is called.
         version: the ref, or ``latest``.
         source: where its code comes from.
@@ -94,8 +115,8 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True):
         hash: of the content that is live; of the one to come until then.
         commit: what the ref meant; empty when the source is no repository.
         generation: changes with every deploy; part of its processes' names.
-        owner: who it belongs to.
-        group: the namespace it was deployed in, as the METADATA column shows it.
+        owner: the account it belongs to.
+        group: the namespace of that account, as the METADATA column shows it.
         status: ``running`` only while a replica answers.
         build: ``n/a`` without an environment, else its key, or ``failed``.
         error: one line, empty when all is well.
@@ -111,7 +132,7 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     name: str
-    namespace: str = "micro"
+    namespace: str = DEFAULT_NAMESPACE
     version: str = "latest"
     source: Source
     options: Options = Options()
@@ -119,7 +140,7 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True):
     commit: str = ""
     generation: str = ""
     owner: str = "admin"
-    group: str = "micro"
+    group: str = DEFAULT_NAMESPACE
     status: Status = "pending"
     build: str = "n/a"
     error: str = ""
@@ -132,6 +153,11 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True):
     author: str = ""
     message: str = ""
     target: Deployment | None = None
+
+    @property
+    def label(self) -> str:
+        """What its processes and files are called: no two deployments have one label."""
+        return label(self.namespace, self.name)
 
     @property
     def settled(self) -> bool:
@@ -167,7 +193,6 @@ class CreateRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         upload: the id of a finished upload, when the source is a folder.
         options: how it should run.
         force: replace what is deployed under the name.
-        author: who asks.
         message: why, for the history.
     """
 
@@ -176,7 +201,6 @@ class CreateRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     upload: str = ""
     options: Options = Options()
     force: bool = False
-    author: str = "admin"
     message: str = ""
 
 
@@ -190,7 +214,6 @@ class UpdateRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         upload: the id of a finished upload, when the source is a folder.
         options: how it should run from now on; None leaves that as it is.
         instances: as many replicas from now on; 0 leaves that as it is.
-        author: who asks.
         message: why, for the history.
     """
 
@@ -200,8 +223,15 @@ class UpdateRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     upload: str = ""
     options: Options | None = None
     instances: int = 0
-    author: str = "admin"
     message: str = ""
+
+
+def label(namespace: str, name: str) -> str:
+    """What stands for a deployment in the names of processes and files.
+
+    Neither names nor namespaces have an ``@``.
+    """
+    return name if namespace == DEFAULT_NAMESPACE else f"{name}@{namespace}"
 
 
 def check_options(options: Options) -> Options:
@@ -230,14 +260,14 @@ class Deployments:
     """The records, kept in a store.
 
     Args:
-        store: its table ``runtime`` is used.
+        store: the platform's own; its table ``runtime`` is used.
     """
 
     def __init__(self, store: Store) -> None:
         self._table = store.table("runtime")
 
     async def all(self) -> list[Deployment]:
-        """Every record, sorted by name.
+        """Every record, sorted by namespace and name.
 
         Raises:
             errors.BadRequest: one of them is damaged.
@@ -248,8 +278,13 @@ class Deployments:
 
     async def save(self, deployment: Deployment) -> None:
         """Write a record; it is durable on return."""
-        await self._table.set(f"deployment/{deployment.name}", deployment)
+        key = _key(deployment.namespace, deployment.name)
+        await self._table.set(key, deployment)
 
-    async def remove(self, name: str) -> None:
+    async def remove(self, deployment: Deployment) -> None:
         """Forget a record."""
-        await self._table.delete(f"deployment/{name}")
+        await self._table.delete(_key(deployment.namespace, deployment.name))
+
+
+def _key(namespace: str, name: str) -> str:
+    return f"deployment/{namespace}/{name}"

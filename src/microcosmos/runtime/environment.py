@@ -5,13 +5,39 @@ from __future__ import annotations
 import os
 import sys
 import sysconfig
-from collections.abc import Awaitable, Callable
+from collections.abc import Collection
 from pathlib import Path
+from typing import Protocol
 
 from .deployment import Deployment
 
-Environment = Callable[[Deployment, str], Awaitable[dict[str, str]]]
-"""Gives a replica, by deployment and process name, what only the platform knows: NATS_URL …"""
+
+class Platform(Protocol):
+    """What only the platform can give replicas: the engine's address, and who they are."""
+
+    def check(self, namespace: str) -> None:
+        """See that services can run in a namespace.
+
+        Raises:
+            errors.Error: they cannot; the detail says why.
+        """
+
+    async def admit(self, deployment: Deployment, process: str) -> dict[str, str]:
+        """Give a process that is about to be started its credentials: variables that lead to them.
+
+        Raises:
+            errors.Unavailable: they cannot be made now.
+        """
+
+    async def dismiss(self, deployment: Deployment, process: str) -> None:
+        """A process has ended for good: its credentials are removed."""
+
+    async def forget(self, deployment: Deployment) -> None:
+        """A deployment is no more: nothing is left of what its replicas were given."""
+
+    async def keep_only(self, processes: Collection[str]) -> None:
+        """Remove the credentials of all processes but these, which an earlier core has left."""
+
 
 _BASE = ("HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "USER", "LOGNAME")
 _TOOLS = (

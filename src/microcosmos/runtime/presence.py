@@ -43,7 +43,7 @@ class Presence:
     async def expect(self) -> None:
         """A process is about to be started: foreign nodes that are there now are not its own."""
         self._looks = 0
-        await self._registry.expect(self._name)
+        await self._registry.expect(self._name, domain=self._namespace)
         for _, node in await self._nodes():
             if REPLICA not in node.metadata:
                 self._foreign.setdefault(node.id, "")
@@ -76,7 +76,7 @@ class Presence:
     def _ask(self, name: str) -> None:
         """Look on NATS; not waited for, as whoever registers by itself need not wait either."""
         if self._search is None or self._search.done():
-            self._search = asyncio.create_task(self._registry.look(name))
+            self._search = asyncio.create_task(self._registry.look(name, domain=self._namespace))
 
     async def gone(self, process: str) -> None:
         """A process has ended: its nodes are removed at once, and expected back."""
@@ -90,7 +90,7 @@ class Presence:
     async def ended(self) -> None:
         """The service was deleted: it is expected no longer."""
         for name in {self._name, *self._others}:
-            await self._registry.forget(name)
+            await self._registry.forget(name, domain=self._namespace)
 
     async def _nodes(self, *, everywhere: bool = False) -> list[tuple[Service, Node]]:
         try:

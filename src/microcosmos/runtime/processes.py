@@ -13,7 +13,9 @@ import msgspec
 
 from microcosmos.base import errors
 from microcosmos.base.clock import SYSTEM, Clock
+from microcosmos.base.context import DEFAULT_NAMESPACE
 from microcosmos.base.home import Home
+from microcosmos.base.names import announced
 from microcosmos.base.tasks import background
 from microcosmos.registry.interface import OwnRegistry
 from microcosmos.store.interface import Store
@@ -23,8 +25,16 @@ from .build import Builds
 from .checkout import Checkouts
 from .children import Children, parse_name
 from .deployed import Deployed
-from .deployment import CreateRequest, Deployment, Deployments, UpdateRequest, check_options
-from .environment import Environment
+from .deployment import (
+    LOCAL,
+    Caller,
+    CreateRequest,
+    Deployment,
+    Deployments,
+    UpdateRequest,
+    check_options,
+)
+from .environment import Platform
 from .interface import Spawner
 from .logs import Logs, LogsAnswer, LogsRequest
 from .settings import Settings
@@ -38,6 +48,8 @@ MAX_WAIT = 25.0
 
 _ID = "runtime"
 
+_Key = tuple[str, str]
+
 
 class ProcessRuntime:
     """Creates, updates, deletes and watches services while entered.
@@ -49,10 +61,10 @@ class ProcessRuntime:
 
     Args:
         home: the platform's home.
-        store: where the records are kept, in the table ``runtime``.
+        store: the platform's own database; the records are in its table ``runtime``.
         registry: tells which replicas answer.
         spawner: owns the processes.
-        environment: what only the platform can give a replica: NATS_URL, NATS_CREDS.
+        platform: what only the platform can give replicas: the engine's address, credentials.
         settings: limits and delays.
         clock: what delays are measured by.
     """
@@ -63,7 +75,7 @@ class ProcessRuntime:
         store: Store,
         registry: OwnRegistry,
         spawner: Spawner,
-        environment: Environment,
+        platform: Platform,
         *,
         settings: Settings = Settings(),  # noqa: B008 - frozen
         clock: Clock = SYSTEM,
@@ -77,12 +89,12 @@ class ProcessRuntime:
             children=children,
             registry=registry,
             logs=Logs(home.logs, clock),
-            environment=environment,
+            platform=platform,
             settings=settings,
             clock=clock,
         )
         self.uploads = Uploads(home.server / "uploads", clock)
-        self._deployed: dict[str, Deployed] = {}
+        self._deployed: dict[_Key, Deployed] = {}
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -103,42 +115,49 @@ class ProcessRuntime:
             await deployed.leave()
         await self._stack.aclose()
 
-    async def create(self, request: CreateRequest) -> Deployment:
+    async def create(self, request: CreateRequest, caller: Caller = LOCAL) -> Deployment:
         """Deploy a service; it goes on after the answer, and `wait` tells how far it is.
 
         Raises:
-            errors.BadRequest: a bad name, source, option or archive.
+            errors.BadRequest: a bad name, source, option or archive, or a namespace in which
+                nothing can run here.
             errors.Conflict: the name is taken, and ``force`` was not asked for.
             errors.NotFound: there is no such upload.
         """
         source = sources.check(request.source)
         name = sources.name_of(source, request.name)
         options = check_options(request.options)
-        self._check_free(name, force=request.force)
+        self._workshop.platform.check(caller.namespace)
+        key = (caller.namespace, name)
+        self._check_free(key, force=request.force)
         target = Deployment(
             name=name,
+            namespace=caller.namespace,
             version=source.version,
             source=source,
             options=options,
-            author=request.author,
+            owner=caller.id,
+            group=caller.group,
+            author=caller.id,
             message=request.message,
         )
         target = await self._unpacked(target, request.upload)
         # Again: another may have taken the name while the archive was unpacked.
-        self._check_free(name, force=request.force)
+        self._check_free(key, force=request.force)
         return await self._begin(target)
 
-    async def read(self, name: str = "") -> list[Deployment]:
-        """Every deployment, sorted by name, or the one of a name.
+    async def read(self, name: str = "", namespace: str = DEFAULT_NAMESPACE) -> list[Deployment]:
+        """Every deployment of a namespace, sorted by name, or the one of a name.
 
         Raises:
             errors.NotFound: there is none of that name.
         """
         if name:
-            return [self._known(name).record.masked()]
-        return [self._deployed[key].record.masked() for key in sorted(self._deployed)]
+            return [self._known(namespace, name).record.masked()]
+        keys = sorted(key for key in self._deployed if key[0] == namespace)
+        return [self._deployed[key].record.masked() for key in keys]
 
-    async def update(self, request: UpdateRequest) -> Deployment:
+    async def update(self, request: UpdateRequest, caller: Caller = LOCAL) -> Deployment:
         """Deploy a service again: fetch anew, or take a new upload, and replace what runs.
 
         A source whose ref is the commit that runs is not fetched: its replicas are only replaced.
@@ -148,7 +167,7 @@ class ProcessRuntime:
             errors.NotFound: nothing is deployed under the name, or there is no such upload.
             errors.BadRequest: a bad source, option or archive, or a folder without an upload.
         """
-        record = self._known(request.name).record
+        record = self._known(caller.namespace, request.name).record
         # What an unfinished update was about to change is not undone by this one.
         before = record.target or record
         source = request.source or before.source
@@ -163,7 +182,7 @@ class ProcessRuntime:
             version=source.version,
             source=source,
             options=check_options(options),
-            author=request.author,
+            author=caller.id,
             message=request.message,
             target=None,
         )
@@ -174,49 +193,67 @@ class ProcessRuntime:
             target = await self._unpacked(target, request.upload)
         return await self._begin(target)
 
-    async def delete(self, name: str) -> Deployment:
+    async def delete(self, name: str, namespace: str = DEFAULT_NAMESPACE) -> Deployment:
         """Stop a service, in its own time up to a limit, and forget it.
 
         Raises:
             errors.NotFound: nothing is deployed under the name.
         """
-        deployed = self._known(name)
+        deployed = self._known(namespace, name)
         record = await deployed.end()
-        if self._deployed.get(name) is deployed:
-            del self._deployed[name]
+        if self._deployed.get((namespace, name)) is deployed:
+            del self._deployed[namespace, name]
         return record.masked()
 
-    async def wait(self, name: str, revision: int = 0, timeout: float = MAX_WAIT) -> Deployment:
+    async def clear(self, namespace: str) -> None:
+        """Stop and forget everything of a namespace that is no more."""
+        names = [name for where, name in self._deployed if where == namespace]
+        await asyncio.gather(*(self.delete(name, namespace) for name in names))
+
+    async def wait(
+        self,
+        name: str,
+        revision: int = 0,
+        timeout: float = MAX_WAIT,
+        namespace: str = DEFAULT_NAMESPACE,
+    ) -> Deployment:
         """A deployment, as soon as its revision is above ``revision``, or when the time is over.
 
         Raises:
             errors.NotFound: nothing is deployed under the name (any more).
         """
-        deployed = self._known(name)
+        deployed = self._known(namespace, name)
         record = await deployed.wait(revision, min(timeout, MAX_WAIT))
         if deployed.ended:
             raise self._unknown(name)
         return record.masked()
 
-    async def logs(self, request: LogsRequest) -> LogsAnswer:
+    async def logs(self, request: LogsRequest, namespace: str = DEFAULT_NAMESPACE) -> LogsAnswer:
         """Lines of a service's logs.
 
         Raises:
             errors.NotFound: nothing is deployed under the name.
             errors.BadRequest: a bad cursor or number of lines.
         """
-        self._known(request.name)
-        return await self._workshop.logs.read(request)
+        label = self._known(namespace, request.name).record.label
+        return await self._workshop.logs.read(msgspec.structs.replace(request, name=label))
 
     def _tidy(self) -> None:
         self._workshop.home.logs.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._workshop.checkouts.sweep()
         self.uploads.sweep()
 
-    def _check_free(self, name: str, *, force: bool) -> None:
+    def _check_free(self, key: _Key, *, force: bool) -> None:
+        namespace, name = key
         if name in self._workshop.settings.reserved:
             raise errors.Conflict(_ID, f"{name} is the platform's own; choose another with --name")
-        taken = self._deployed.get(name)
+        for where, other in self._deployed:
+            if where == namespace and other != name and announced(other) == announced(name):
+                # On NATS each would get what is meant for the other.
+                raise errors.Conflict(
+                    _ID, f"{name} and {other} have one name on NATS; choose another with --name"
+                )
+        taken = self._deployed.get(key)
         if not taken or force:
             return
         record = taken.record
@@ -237,9 +274,9 @@ class ProcessRuntime:
                 f"{target.name} comes from a local folder, which has to be uploaded: "
                 f"type micro update {target.source.location}",
             )
-        archive = self.uploads.archive(upload)
+        archive = self.uploads.archive(upload, target.namespace)
         try:
-            found = await self._workshop.checkouts.unpack(target.name, archive)
+            found = await self._workshop.checkouts.unpack(target.label, archive)
         finally:
             self.uploads.discard(upload)
         return msgspec.structs.replace(target, hash=found.hash)
@@ -247,16 +284,17 @@ class ProcessRuntime:
     async def _begin(self, target: Deployment) -> Deployment:
         now = self._workshop.clock.time()
         target = msgspec.structs.replace(target, generation=secrets.token_hex(4), updated=now)
-        deployed = self._deployed.get(target.name)
+        key = (target.namespace, target.name)
+        deployed = self._deployed.get(key)
         if deployed:
             return (await deployed.begin(target)).masked()
         # On record before anything is done; live, once it is, it has the target's generation.
         fresh = msgspec.structs.replace(target, generation="", hash="")
-        deployed = self._deployed[target.name] = Deployed(fresh, self._workshop)
+        deployed = self._deployed[key] = Deployed(fresh, self._workshop)
         try:
             return (await deployed.begin(target)).masked()
         except errors.Error:
-            self._deployed.pop(target.name, None)
+            self._deployed.pop(key, None)
             await deployed.leave()
             raise
 
@@ -264,27 +302,30 @@ class ProcessRuntime:
         workshop = self._workshop
         records = await workshop.records.all()
         running = await workshop.children.running()
-        mine: dict[str, dict[int, str]] = {record.name: {} for record in records}
-        generations = {record.name: record.generation for record in records}
+        mine: dict[str, dict[int, str]] = {record.label: {} for record in records}
+        generations = {record.label: record.generation for record in records}
         for process in running:
             if parsed := parse_name(process):
-                name, generation, role = parsed
-                if generations.get(name) == generation and role.isdecimal():
-                    mine[name][int(role)] = process
+                label, generation, role = parsed
+                if generations.get(label) == generation and role.isdecimal():
+                    mine[label][int(role)] = process
                 else:
                     logger.info("stopping %s, which nothing needs any more", process)
                     await workshop.children.stop(process, workshop.settings.drain)
+        kept = [process for processes in mine.values() for process in processes.values()]
+        await workshop.platform.keep_only(kept)
         used = {record.build for record in records}
         await asyncio.to_thread(workshop.builds.keep_only, used)
         for record in records:
-            deployed = self._deployed[record.name] = Deployed(record, workshop)
+            deployed = Deployed(record, workshop)
+            self._deployed[record.namespace, record.name] = deployed
             if record.status == "stopping":
-                await self.delete(record.name)
+                await self.delete(record.name, record.namespace)
             else:
-                deployed.restore(mine[record.name])
+                deployed.restore(mine[record.label])
 
-    def _known(self, name: str) -> Deployed:
-        deployed = self._deployed.get(name)
+    def _known(self, namespace: str, name: str) -> Deployed:
+        deployed = self._deployed.get((namespace, name))
         if deployed is None:
             raise self._unknown(name)
         return deployed

@@ -29,15 +29,19 @@ class Blueprint:
 
     Attributes:
         service: the service's name.
+        label: what their processes are called.
         generation: the deploy that they belong to.
         log: gives the file that a replica of a number writes to.
         spec: gives the process of a name and a replica's number.
+        ended: is told of a process that has ended for good.
     """
 
     service: str
+    label: str
     generation: str
     log: Callable[[int], Path]
     spec: Callable[[str, int], Awaitable[ProcessSpec]]
+    ended: Callable[[str], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,9 +102,7 @@ class Replica:
         """
         around, blueprint = self._around, self._blueprint
         token = secrets.token_hex(3)
-        self.process = process_name(
-            blueprint.service, blueprint.generation, str(self.number), token
-        )
+        self.process = process_name(blueprint.label, blueprint.generation, str(self.number), token)
         try:
             spec = await blueprint.spec(self.process, self.number)
             self._log = blueprint.log(self.number)
@@ -143,6 +145,7 @@ class Replica:
         if self.process:
             await self._around.children.stop(self.process, self._around.settings.drain)
             await self._around.presence.gone(self.process)
+            await self._blueprint.ended(self.process)
         self.state = "stopped"
 
     async def leave(self) -> None:

@@ -11,6 +11,7 @@ import msgspec
 
 from microcosmos.base import errors
 from microcosmos.base.clock import SYSTEM, Clock
+from microcosmos.base.context import DEFAULT_NAMESPACE
 
 from .folder import MAX_SIZE
 
@@ -18,7 +19,7 @@ MAX_CHUNK = 4 * 1024 * 1024
 """The most bytes of one chunk."""
 
 MAX_OPEN = 64
-"""The most uploads at one time."""
+"""The most uploads at one time, in each namespace."""
 
 ABANDONED = 3600.0
 """Seconds after its last chunk at which an upload is swept."""
@@ -56,22 +57,26 @@ class Uploads:
         self._max_size = max_size
         self._open: dict[str, Upload] = {}
         self._touched: dict[str, float] = {}
+        self._of: dict[str, str] = {}
 
-    async def begin(self) -> Upload:
-        """A new, empty upload.
+    async def begin(self, namespace: str = DEFAULT_NAMESPACE) -> Upload:
+        """A new, empty upload, for something of this namespace.
 
         Raises:
             errors.TooManyRequests: too many are open.
         """
         self.sweep()
-        if len(self._open) >= MAX_OPEN:
+        if sum(where == namespace for where in self._of.values()) >= MAX_OPEN:
             raise errors.TooManyRequests(_ID, f"{MAX_OPEN} uploads are open; try again later")
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         upload = Upload(id=secrets.token_hex(16))
         self._path(upload).touch(mode=0o600)
+        self._of[upload.id] = namespace
         return self._note(upload)
 
-    async def append(self, id: str, offset: int, data: bytes) -> Upload:
+    async def append(
+        self, id: str, offset: int, data: bytes, namespace: str = DEFAULT_NAMESPACE
+    ) -> Upload:
         """Add a chunk; one that was sent again after a lost answer is not added twice.
 
         Raises:
@@ -79,7 +84,7 @@ class Uploads:
             errors.Conflict: the chunk does not begin where the last one ended, or it is finished.
             errors.TooLarge: the chunk or the archive is over its limit.
         """
-        upload = self._known(id)
+        upload = self._known(id, namespace)
         if len(data) > MAX_CHUNK:
             raise errors.TooLarge(_ID, f"a chunk has at most {MAX_CHUNK} bytes")
         if offset + len(data) == upload.size and data:
@@ -101,22 +106,22 @@ class Uploads:
             raise errors.Unavailable(_ID, f"the upload could not be kept: {exc.strerror}") from None
         return grown
 
-    async def finish(self, id: str) -> Upload:
+    async def finish(self, id: str, namespace: str = DEFAULT_NAMESPACE) -> Upload:
         """All chunks have come.
 
         Raises:
             errors.NotFound: there is no such upload.
         """
-        return self._note(msgspec.structs.replace(self._known(id), finished=True))
+        return self._note(msgspec.structs.replace(self._known(id, namespace), finished=True))
 
-    def archive(self, id: str) -> Path:
+    def archive(self, id: str, namespace: str = DEFAULT_NAMESPACE) -> Path:
         """The file of a finished upload.
 
         Raises:
             errors.NotFound: there is no such upload.
             errors.Conflict: it is not finished.
         """
-        upload = self._known(id)
+        upload = self._known(id, namespace)
         if not upload.finished:
             raise errors.Conflict(_ID, "the upload is not finished")
         return self._path(upload)
@@ -124,6 +129,7 @@ class Uploads:
     def discard(self, id: str) -> None:
         """Remove an upload; an unknown one is no error."""
         self._touched.pop(id, None)
+        self._of.pop(id, None)
         if upload := self._open.pop(id, None):
             self._path(upload).unlink(missing_ok=True)
 
@@ -136,9 +142,9 @@ class Uploads:
             if path.name.partition(".")[0] not in self._open:
                 path.unlink(missing_ok=True)
 
-    def _known(self, id: str) -> Upload:
+    def _known(self, id: str, namespace: str) -> Upload:
         upload = self._open.get(id) if _TOKEN.fullmatch(id) else None
-        if upload is None:
+        if upload is None or self._of.get(id) != namespace:
             raise errors.NotFound(_ID, "there is no such upload (any more); start it again")
         return upload
 

@@ -16,7 +16,7 @@ from .build import Build, Builds
 from .checkout import Checkouts
 from .children import Children
 from .deployment import Deployment, Deployments
-from .environment import Environment
+from .environment import Platform
 from .failure import Failure
 from .interface import ProcessSpec
 from .logs import Logs
@@ -35,13 +35,13 @@ class Workshop:
     children: Children
     registry: OwnRegistry
     logs: Logs
-    environment: Environment
+    platform: Platform
     settings: Settings
     clock: Clock
 
     def has_source(self, deployment: Deployment) -> bool:
         """Whether the deployment's source is in its place."""
-        place = self.checkouts.place(deployment.name, deployment.hash)
+        place = self.checkouts.place(deployment.label, deployment.hash)
         return bool(deployment.hash) and place.is_dir()
 
     async def fetch(self, deployment: Deployment) -> Deployment:
@@ -52,10 +52,10 @@ class Workshop:
         """
         if self.has_source(deployment):
             return deployment
-        name, source = deployment.name, deployment.source
+        source = deployment.source
         if source.kind == "folder":
             raise Failure(f"its source is gone; type micro update {source.location}")
-        found = await self.checkouts.fetch(name, source, deployment.generation)
+        found = await self.checkouts.fetch(deployment.label, source, deployment.generation)
         return msgspec.structs.replace(deployment, hash=found.hash, commit=found.commit)
 
     async def build(self, deployment: Deployment) -> Build:
@@ -64,27 +64,28 @@ class Workshop:
         Raises:
             Failure: there is no entry, or the packages cannot be installed.
         """
-        place = self.checkouts.place(deployment.name, deployment.hash)
-        return await self.builds.make(
-            deployment.name, deployment.generation, place, deployment.options
-        )
+        place = self.checkouts.place(deployment.label, deployment.hash)
+        return await self.builds.make(deployment, place)
 
     def blueprint(self, deployment: Deployment, build: Build) -> Blueprint:
         """What the deployment's replicas are made from."""
 
         def log(number: int) -> Path:
-            return self.logs.path(deployment.name, number)
+            return self.logs.path(deployment.label, number)
 
         async def spec(process: str, number: int) -> ProcessSpec:
             return ProcessSpec(
                 name=process,
                 argv=build.argv,
                 env=await self._variables(deployment, build, process),
-                cwd=str(self.checkouts.place(deployment.name, deployment.hash)),
+                cwd=str(self.checkouts.place(deployment.label, deployment.hash)),
                 log=str(log(number)),
             )
 
-        return Blueprint(deployment.name, deployment.generation, log, spec)
+        async def ended(process: str) -> None:
+            await self.platform.dismiss(deployment, process)
+
+        return Blueprint(deployment.name, deployment.label, deployment.generation, log, spec, ended)
 
     async def _variables(
         self, deployment: Deployment, build: Build, process: str
@@ -95,7 +96,7 @@ class Workshop:
         return {
             **build.env,
             **own,
-            **await self.environment(deployment, process),
+            **await self.platform.admit(deployment, process),
             "MICRO_HOME": str(self.home.path),
             "MICRO_SERVICE_NAME": deployment.name,
             "MICRO_SERVICE_VERSION": deployment.version,

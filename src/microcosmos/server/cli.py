@@ -18,6 +18,7 @@ from typing import Any, Protocol
 import click
 import msgspec
 
+from microcosmos.auth.logins import LOCAL, Logins
 from microcosmos.base import codec, errors
 from microcosmos.base.home import Home, ServerInfo
 
@@ -35,6 +36,9 @@ RESTART_LIMIT = 300.0
 GATEWAY = "gateway"
 
 _POLL = 0.02
+
+# Flags that are not called as their settings are.
+_FLAGS = {"config_file": "config"}
 
 
 class Session(Protocol):
@@ -80,7 +84,24 @@ class Session(Protocol):
 @click.option("--nats_address", metavar="host:port", help="The engine [MICRO_NATS_ADDRESS].")
 @click.option("--api_config", metavar="FILE", help="The gateway's policies [MICRO_API_CONFIG].")
 @click.option("--gateways", type=int, help="How many gateway processes [MICRO_GATEWAYS].")
+@click.option(
+    "--config", "config_file", metavar="FILE", help="In place of micro.toml [MICRO_CONFIG_FILE]."
+)
 @click.option("--profile", help="Which backends [MICRO_PROFILE].")
+@click.option("--nats_url", metavar="URL", help="Another engine [MICRO_NATS_URL].")
+@click.option("--nats_creds", metavar="FILE", help="The credentials for it [MICRO_NATS_CREDS].")
+@click.option("--store_url", metavar="URL", help="Where records are kept [MICRO_STORE_URL].")
+@click.option("--runtime_url", metavar="URL", help="What services run as [MICRO_RUNTIME_URL].")
+@click.option(
+    "--config_secret_key",
+    metavar="KEY",
+    help="Encrypts secrets; the variable is not seen by others [MICRO_CONFIG_SECRET_KEY].",
+)
+@click.option(
+    "--admin_password_file",
+    metavar="FILE",
+    help="Of the account admin, at the first start [MICRO_ADMIN_PASSWORD_FILE].",
+)
 @click.option(
     "--durability",
     type=click.Choice(["power", "process"]),
@@ -101,6 +122,7 @@ def server(session: Session, /, detach: bool, profile: str | None, **flags: Any)
         settings = load(**chosen)
         if detach:
             return _detached(session.home, chosen)
+        _tell_of_another(settings.config_file)
         from .main import run
 
         asyncio.run(run(settings))
@@ -109,17 +131,29 @@ def server(session: Session, /, detach: bool, profile: str | None, **flags: Any)
     return None
 
 
+def _tell_of_another(used: str) -> None:
+    """A micro.toml where one is typing is easily taken for the one that counts."""
+    here = Path.cwd() / "micro.toml"
+    if here.exists() and not (used and here.samefile(used)):
+        click.echo(f"micro: {here} is not read; use --config {here.name}", err=True)
+
+
 def _detached(home: Home, flags: dict[str, Any]) -> str:
     """Start a server that outlives this command; return what it says once it is ready."""
+    from .settings import SECRETS, URLS, variable_of
+
     log = _log(home)
     start = log.stat().st_size
     # --home is a global flag: it stands before the command.
     words = [sys.executable, "-m", "microcosmos.cli", f"--home={flags['home']}", "server"]
     given = {name: value for name, value in flags.items() if value and name != "home"}
-    words += [f"--{name}={value}" for name, value in given.items()]
+    # What the user has typed is seen for a moment, but a server's words stay in process lists.
+    hidden = {name: given.pop(name) for name in SECRETS | URLS if name in given}
+    words += [f"--{_FLAGS.get(name, name)}={value}" for name, value in given.items()]
     with log.open("ab") as file:
         child = subprocess.Popen(
             words,
+            env={**os.environ, **{variable_of(name): str(hidden[name]) for name in hidden}},
             stdin=subprocess.DEVNULL,
             stdout=file,
             stderr=file,
@@ -218,10 +252,11 @@ def restart(session: Session, name: str) -> Restarted:
 def reset(session: Session, yes: bool) -> None:
     """Remove the server's state.
 
-    Everything deployed, stored and logged in this MICRO_HOME is lost; config.json stays.
+    Everything deployed, stored and logged in this MICRO_HOME is lost; config.json stays, and so
+    do your logins to other servers.
     """
     home = session.home
-    found = [path for path in (home.server, home.lanes, home.path / "tokens") if path.exists()]
+    found = [path for path in (home.server, home.lanes) if path.exists()]
     # While the lock is held no server runs, and none can start.
     with HomeLock(home) if home.server.is_dir() else contextlib.nullcontext():
         if found and not yes:
@@ -229,6 +264,15 @@ def reset(session: Session, yes: bool) -> None:
             click.confirm(f"Remove {names}?", abort=True, err=True)
         for path in found:
             _remove(path)
+        _forget(Logins(home.path / "tokens"), LOCAL)
+
+
+def _forget(logins: Logins, environment: str) -> None:
+    try:
+        logins.forget(environment)
+    except errors.InternalServerError:
+        # It is damaged, and so of no use for other servers either.
+        _remove(logins.path)
 
 
 def _remove(path: Path) -> None:
@@ -272,6 +316,8 @@ class Connection(msgspec.Struct):
 @click.pass_obj
 def nats(session: Session) -> Connection:
     """Show how the official nats tool connects."""
+    from .settings import load
+
     info = session.home.server_info()
     address = info.addresses.get("nats") if info else None
     if info is None:
@@ -279,9 +325,9 @@ def nats(session: Session) -> Connection:
         raise errors.Unavailable("server", detail)
     if not address:
         raise errors.Unavailable("server", "this server has no engine: its profile is in memory")
-    url = address if "://" in address else f"nats://{address}"
+    url = address if "://" in address else ",".join(f"nats://{one}" for one in address.split(","))
     own = session.home.server / "keys" / "admin.creds"
-    creds = os.environ.get("MICRO_NATS_CREDS") or str(own)
+    creds = load(home=str(session.home.path)).nats_creds or str(own)
     words = ["nats", "context", "add", "micro", "--server", url, "--creds", creds, "--select"]
     return Connection(url, creds, shlex.join(words))
 

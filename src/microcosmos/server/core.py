@@ -1,4 +1,4 @@
-"""The core process: registry, store, runtime and the gRPC proxy; started by the supervisor.
+"""The core process: auth, registry, store, runtime and the gRPC proxy; started by the supervisor.
 
 It may die and come back at any moment: services, gateways and functions go on without it, and
 find it again by its socket and by NATS.
@@ -6,100 +6,180 @@ find it again by its socket and by NATS.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import sys
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 
 import uvloop
 from nats.aio.client import Client as NatsClient
 
-from microcosmos.auth.credentials import Account, Keys
-from microcosmos.base import collector, errors, log, profiles
+from microcosmos.auth import passwords
+from microcosmos.auth.access import Access
+from microcosmos.auth.authority import Authority
+from microcosmos.auth.keys import TokenKeys
+from microcosmos.auth.service import AuthService
+from microcosmos.base import collector, errors, log, names, profiles
 from microcosmos.base.context import DEFAULT_NAMESPACE
 from microcosmos.base.home import Home
 from microcosmos.base.lifespan import report_ready, stop_asked
 from microcosmos.base.tasks import background
+from microcosmos.config.config import open_config
+from microcosmos.config.keys import from_environment as keys_of_secrets
+from microcosmos.config.service import ConfigService
 from microcosmos.gateway.front.blocklist import TABLE, ApiService
 from microcosmos.proxy import debug, tls
 from microcosmos.proxy.numbers import Numbers
 from microcosmos.proxy.server import serve_proxy
-from microcosmos.registry import Table, this_host
-from microcosmos.registry.connections import tag
-from microcosmos.registry.discovery import Discovery
-from microcosmos.registry.gossip import gossip
-from microcosmos.registry.interface import HOST, LANE, REPLICA
-from microcosmos.registry.memory import MemoryRegistry
+from microcosmos.proxy.worlds import World as Seen
+from microcosmos.registry import Result, Table, this_host
+from microcosmos.registry.memory import MemoryRegistry, domain_of
 from microcosmos.registry.service import RegistryService
-from microcosmos.rpc import Client, Hosted, Server, Transport
-from microcosmos.rpc import nats as rpc_nats
+from microcosmos.rpc import Client, Hosted, Server
+from microcosmos.rpc.client import Identity
 from microcosmos.rpc.lane import LaneTransport, listen
-from microcosmos.runtime.children import parse_name
-from microcosmos.runtime.deployment import Deployment
+from microcosmos.rpc.server import Verifier
 from microcosmos.runtime.processes import ProcessRuntime
 from microcosmos.runtime.service import RuntimeService
 from microcosmos.runtime.settings import Settings
-from microcosmos.service.records import record
-from microcosmos.store import Store, open_store
+from microcosmos.service.badge import Badge
+from microcosmos.store import PLATFORM, Store, open_store
+from microcosmos.store.service import StoreService
 
+from . import exposure
+from .connections import Connections
 from .control import SERVICE as SUPERVISOR
 from .control import OneSocket, SupervisorClient
+from .namespaces import Namespaces
+from .replicas import Replicas
+from .world import DRAIN, World, open_world
 
 logger = logging.getLogger("microcosmos.core")
 
-RESERVED = frozenset(
-    {
-        "api",
-        "core",
-        "gateway",
-        "healthz",
-        "openapi",
-        "proxy",
-        "readyz",
-        "registry",
-        "runtime",
-        "store",
-    }
-)
-"""Names that nothing deployed may take."""
-
-DRAIN = 1.0
-"""Seconds that calls to the core have to end in; those that only wait for news need not."""
+OPENING = 10.0
+"""Seconds that are waited for a namespace that has only just been made."""
 
 
 class Core:
-    """What the core is made of, tied together."""
+    """What the core is made of, tied together.
 
-    def __init__(self, home: Home, nc: NatsClient | None, host: str = "") -> None:
+    Attributes:
+        registry: of all namespaces.
+        worlds: the namespaces that are open.
+
+    Args:
+        home: where its socket is.
+        host: the name of this host among those of a cluster; its own unless said.
+        connections: the engine's accounts; without them there is one namespace.
+        verifier: says who calls; without one everybody may do everything.
+        identity: what the core's own calls show.
+    """
+
+    def __init__(
+        self,
+        home: Home,
+        host: str = "",
+        connections: Connections | None = None,
+        verifier: Verifier | None = None,
+        identity: Identity | None = None,
+    ) -> None:
         self.home = home
-        self.nc = nc
         self.name = host or this_host()
-        self.registry = MemoryRegistry(host=self.name)
-        self.table = Table(host=self.name)
-        self.registry.listen(self.table.apply)
-        transports: list[Transport] = [LaneTransport(self.table)]
-        if nc is not None:
-            transports.append(rpc_nats.NatsTransport(nc, self.table))
-        self.client = Client(transports, self.table)
-        self.server = Server(client=self.client)
         self.node = str(uuid.uuid4())
+        self.registry = MemoryRegistry(host=self.name)
+        self.registry.listen(self._changed)
+        self.worlds: dict[str, World] = {}
+        self.server = Server(verifier=verifier)
+        self._connections = connections
+        self._verifier = verifier
+        self._identity = identity
+        self._open: dict[str, AsyncExitStack] = {}
+        self._opened = asyncio.Condition()
+        self._groups: list[Sequence[Hosted]] = []
+
+    @property
+    def client(self) -> Client:
+        """Calls the services of namespace ``micro``."""
+        return self.worlds[DEFAULT_NAMESPACE].client
+
+    @property
+    def table(self) -> Table:
+        """The services of namespace ``micro``."""
+        return self.worlds[DEFAULT_NAMESPACE].table
+
+    def _changed(self, result: Result) -> None:
+        if world := self.worlds.get(domain_of(result.service)):
+            world.table.apply(result)
+
+    async def open(self, namespace: str, nc: NatsClient | None = None) -> World:
+        """Live in a namespace from now on, on a connection that is given or is made."""
+        async with AsyncExitStack() as stack:
+            if nc is None and self._connections is not None:
+                nc = await stack.enter_async_context(self._connections.open(namespace))
+            world = await stack.enter_async_context(
+                open_world(
+                    namespace,
+                    self.home,
+                    self.name,
+                    self.node,
+                    self.registry,
+                    nc,
+                    verifier=self._verifier,
+                    identity=self._identity,
+                )
+            )
+            self.worlds[namespace] = world
+            stack.callback(self.worlds.pop, namespace, None)
+            for services in self._groups:
+                await world.host(services)
+            self._open[namespace] = stack.pop_all()
+        async with self._opened:
+            self._opened.notify_all()
+        return world
+
+    async def close(self, namespace: str) -> None:
+        """Live in a namespace no more."""
+        if stack := self._open.pop(namespace, None):
+            await stack.aclose()
+
+    async def world(self, namespace: str) -> World:
+        """A namespace, waited for if it is about to be opened.
+
+        Raises:
+            errors.Unavailable: it is not, in time.
+        """
+        try:
+            async with asyncio.timeout(OPENING), self._opened:
+                await self._opened.wait_for(lambda: namespace in self.worlds)
+        except TimeoutError:
+            detail = f"namespace {namespace} is not open on the engine; the log of the core has why"
+            raise errors.Unavailable("core", detail) from None
+        return self.worlds[namespace]
 
     @asynccontextmanager
-    async def host(self, services: list[Hosted]) -> AsyncIterator[None]:
-        """Answer for services, with their names in the registry, until the block ends."""
-        where = {LANE: str(self.home.core_lane), HOST: self.name, REPLICA: "core"}
+    async def host(self, services: Sequence[Hosted]) -> AsyncIterator[None]:
+        """Answer for services, in every namespace, until the block ends."""
         for hosted in services:
             self.server.add(hosted)
-            await self.registry.register(record(hosted, self.node, {**where, "server": "core"}))
-        if self.nc is None:
+        self._groups.append(services)
+        for world in [*self.worlds.values()]:
+            await world.host(services)
+        try:
             yield
-        else:
-            async with rpc_nats.serve(
-                self.nc, self.server, node=self.node, about=where, services=services, drain=DRAIN
-            ):
-                yield
+        finally:
+            self._groups.remove(services)
+            leaving = (world.leave(services) for world in [*self.worlds.values()])
+            await asyncio.gather(*leaving)
+
+    def access_of(self, service: str, endpoint: str) -> str | None:
+        """What an endpoint of the core's own asks of who calls it; None if there is none."""
+        hosted = self.server.services.get(service)
+        found = hosted.endpoints.get(endpoint) if hosted else None
+        return found.access if found else None
 
 
 async def main() -> None:
@@ -107,29 +187,58 @@ async def main() -> None:
     home = Home()
     profile = profiles.load()
     async with AsyncExitStack() as stack:
-        stop = await stack.enter_async_context(stop_asked(interrupts=False))
-        store = await stack.enter_async_context(open_store(profile.store.format(home=home.server)))
-        nc = await _connected(stack)
-        _admin(home, nc)
-        core = await stack.enter_async_context(open_core(home, nc))
-        runtime = await stack.enter_async_context(_runtime(core, store))
-        api = ApiService(store.table(TABLE))
-        hosted = [RuntimeService(runtime).hosted(), api.hosted()]
-        await stack.enter_async_context(core.host(hosted))
+        enter = stack.enter_async_context
+        stop = await enter(stop_asked(interrupts=False))
+        url = profiles.placed(os.environ.get("MICRO_STORE_URL") or profile.store, home.server)
+        store = await enter(open_store(url))
+        # The platform's own records are where no service gets.
+        own = store.table(database=PLATFORM)
+        tokens = TokenKeys(home.server / "keys")
+        password = passwords.from_environment(os.environ)
+        authority = await enter(Authority(own, tokens, admin_password=password))
+        authority.listen(lambda _: exposure.keep(home, authority.default_password_stands()))
+        exposure.settle(authority.default_password_stands())
+        access = Access()
+        authority.listen(access.follow)
+        connections = Connections(home.server / "keys")
+        badge = Badge(home.server / "keys", "core")
+        core = Core(home, "", connections, access, badge.header)
+        await enter(_running(core, guarded=True))
+        replicas = Replicas(home, core.world, connections, authority, core.name)
+        runtime = await enter(_runtime(core, own, replicas))
+        authority.before_delete(_emptied(runtime))
+        api = ApiService(own.table(TABLE))
+        config = await enter(open_config(store, keys_of_secrets(home, profile)))
+        hosted = [
+            AuthService(authority, core.access_of).hosted(),
+            RuntimeService(runtime, authority.audit).hosted(),
+            StoreService(store, authority.audit).hosted(),
+            ConfigService(config).hosted(),
+            api.hosted(),
+        ]
+        await enter(core.host(hosted))
         # First of all when the core stops, as the registry's watchers.
         stack.callback(api.close)
+        stack.callback(config.close)
+        namespaces = Namespaces(core, connections, runtime.clear)
+        authority.listen(namespaces.follow)
+        await namespaces.settle()
+        await enter(background(namespaces.keep(), "namespaces"))
         address = os.environ.get("MICRO_PROXY_ADDRESS", "127.0.0.1:8081")
+        seen = await _seen(core, own, DEFAULT_NAMESPACE)
         proxy = serve_proxy(
             address,
-            core.client,
-            core.table,
-            numbers=await _numbers(store),
+            seen.client,
+            seen.table,
+            numbers=seen.numbers,
             tls=tls.from_environment(home.server / "proxy-tls"),
             socket=home.proxy_socket,
-            schemas=core.registry.describe,
-            stats=debug.by_nats(nc) if nc is not None else None,
+            schemas=seen.schemas,
+            stats=seen.stats,
+            access=access,
+            worlds=partial(_seen, core, own),
         )
-        await stack.enter_async_context(proxy)
+        await enter(proxy)
         logger.info("core answers, profile %s", profile.name)
         report_ready()
         await stop.wait()
@@ -137,31 +246,70 @@ async def main() -> None:
 
 @asynccontextmanager
 async def open_core(home: Home, nc: NatsClient | None, host: str = "") -> AsyncIterator[Core]:
-    """Run what every core has, a registry that answers on the core's lane and on NATS.
+    """Run what every core has, a registry, for one namespace and without accounts.
 
     Args:
         home: where its socket is.
         nc: the engine, if there is one.
         host: the name of this host among those of a cluster; its own unless said.
     """
-    core = Core(home, nc, host)
-    async with AsyncExitStack() as stack:
-        if nc is not None:
-            # Whoever was there before this core is known before anyone can ask for it.
-            await stack.enter_async_context(gossip(nc, core.registry))
-            discovery = Discovery(nc, core.registry, RESERVED)
-            await discovery.look()
-            await stack.enter_async_context(background(discovery.keep(), "discovery"))
-        await stack.enter_async_context(core.host([RegistryService(core.registry).hosted()]))
-        await stack.enter_async_context(listen(home.core_lane, core.server, drain=DRAIN))
-        # First of all when the core stops: who waits for news is let go.
-        stack.callback(core.registry.close)
+    core = Core(home, host)
+    async with _running(core, nc):
         yield core
 
 
-async def _numbers(store: Store) -> Numbers:
+@asynccontextmanager
+async def _running(
+    core: Core, nc: NatsClient | None = None, *, guarded: bool = False
+) -> AsyncIterator[None]:
+    """Run a core, with a registry that answers on its lane and on NATS, until the block ends."""
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(_close_all, core)
+        await core.open(DEFAULT_NAMESPACE, nc)
+        core.server.client = core.client
+        registry = RegistryService(core.registry, guarded=guarded).hosted()
+        await stack.enter_async_context(core.host([registry]))
+        await stack.enter_async_context(listen(core.home.core_lane, core.server, drain=DRAIN))
+        # First of all when the core stops: who waits for news is let go.
+        stack.callback(core.registry.close)
+        yield
+
+
+def _emptied(runtime: ProcessRuntime) -> Callable[[str, bool], Awaitable[None]]:
+    """Sees that nothing runs in a namespace that is about to go."""
+
+    async def empty(namespace: str, forced: bool) -> None:
+        running = await runtime.read(namespace=namespace)
+        if running and not forced:
+            names = ", ".join(one.name for one in running[:3])
+            more = f" and {len(running) - 3} more" if len(running) > 3 else ""
+            detail = f"{names}{more} run in {namespace}; kill them first, or use --force"
+            raise errors.Conflict("runtime", detail)
+        await runtime.clear(namespace)
+
+    return empty
+
+
+async def _close_all(core: Core) -> None:
+    for namespace in [*core.worlds]:
+        await core.close(namespace)
+
+
+async def _seen(core: Core, store: Store, namespace: str) -> Seen:
+    """A namespace as the proxy sees it."""
+    world = await core.world(namespace)
+    return Seen(
+        world.client,
+        world.table,
+        numbers=await _numbers(store, namespace),
+        schemas=partial(core.registry.describe, domain=namespace),
+        stats=debug.by_nats(world.nc) if world.nc is not None else None,
+    )
+
+
+async def _numbers(store: Store, namespace: str) -> Numbers:
     """The numbers of protobuf fields that were ever published."""
-    numbers = Numbers(store)
+    numbers = Numbers(store, namespace)
     try:
         await numbers.load()
     except errors.Error as exc:
@@ -170,61 +318,12 @@ async def _numbers(store: Store) -> Numbers:
     return numbers
 
 
-def _runtime(core: Core, store: Store) -> ProcessRuntime:
+def _runtime(core: Core, store: Store, replicas: Replicas) -> ProcessRuntime:
     """The runtime, with the supervisor as the owner of its processes."""
     socket = OneSocket(SUPERVISOR, core.home.supervisor_lane)
     spawner = SupervisorClient(Client([LaneTransport(socket)], socket))
-    settings = Settings(reserved=RESERVED)
-    environment = _Replicas(core.home, core.name).environment
-    return ProcessRuntime(core.home, store, core.registry, spawner, environment, settings=settings)
-
-
-class _Replicas:
-    """What replicas are told of the engine: where it is, and credentials of their own."""
-
-    def __init__(self, home: Home, host: str) -> None:
-        self._folder = home.server / "keys" / "replicas"
-        self._host = host
-        self._url = os.environ.get("NATS_URL", "")
-        self._account: Account | None = None
-        if self._url and "NATS_INBOX_PREFIX" in os.environ:
-            self._account = Keys(home.server / "keys").account(DEFAULT_NAMESPACE)
-
-    async def environment(self, deployment: Deployment, process: str) -> dict[str, str]:
-        if not self._url:
-            return {}
-        told = {"NATS_URL": self._url}
-        if self._account is None:
-            # An engine of somebody else: everyone shows what the operator gave us.
-            creds = os.environ.get("NATS_CREDS")
-            return {**told, "NATS_CREDS": creds} if creds else told
-        # By them a foreign service is known to be this process: it says nothing of itself.
-        tags = (tag(REPLICA, process), tag(HOST, self._host))
-        credential = self._account.user(deployment.name, tags=tags)
-        self._folder.mkdir(mode=0o700, exist_ok=True)
-        # One for each place among the replicas, under a name that no service has.
-        _, _, number = parse_name(process) or ("", "", "0")
-        path = credential.write(self._folder / f"{deployment.name}@{number}.creds")
-        return {**told, "NATS_CREDS": str(path), "NATS_INBOX_PREFIX": credential.inbox_prefix}
-
-
-async def _connected(stack: AsyncExitStack) -> NatsClient | None:
-    """The engine, waited for: it is started at the same time as we are."""
-    url = os.environ.get("NATS_URL")
-    if not url:
-        return None
-    credentials = os.environ.get("NATS_CREDS")
-    inbox = os.environ.get("NATS_INBOX_PREFIX", "")
-    return await stack.enter_async_context(
-        rpc_nats.connect(url, credentials, "core", inbox_prefix=inbox, patience=20)
-    )
-
-
-def _admin(home: Home, nc: NatsClient | None) -> None:
-    """The credentials of programs that this user starts by hand."""
-    path = home.server / "keys" / "admin.creds"
-    if nc is not None and not path.exists():
-        Keys(path.parent).account(DEFAULT_NAMESPACE).user("admin").write(path)
+    settings = Settings(reserved=names.RESERVED)
+    return ProcessRuntime(core.home, store, core.registry, spawner, replicas, settings=settings)
 
 
 if __name__ == "__main__":

@@ -12,15 +12,16 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Protocol
 
-from microcosmos.auth.credentials import Account, Keys
+from microcosmos.auth import permissions
+from microcosmos.auth.credentials import Keys, file_of
 from microcosmos.base import errors
 from microcosmos.base.home import Home, indented, write_atomically
-from microcosmos.base.profiles import Profile
+from microcosmos.base.profiles import BUNDLED, MEMORY, Profile
 from microcosmos.runtime.interface import ProcessSpec
 
 from .external import ExternalEngine
 from .greeting import greeting, require_floor
-from .ports import Address, parse, remembered, reserve
+from .ports import Address, parse, reachable, remembered, reserve
 from .settings import Settings
 from .tree import Child
 
@@ -60,10 +61,11 @@ def open_engine(profile: Profile, settings: Settings, home: Home, namespace: str
     Raises:
         errors.Error: its port is in use, its program is missing, a key file is damaged.
     """
-    if profile.engine == "memory://":
+    url = settings.nats_url or profile.nats
+    if url == MEMORY:
         return NoEngine()
-    if settings.nats_url:
-        return ExternalEngine(settings.nats_url, settings.nats_creds)
+    if url != BUNDLED:
+        return ExternalEngine(url, settings.nats_creds)
     return BundledEngine(home, _address(settings, home), settings.durability, namespace)
 
 
@@ -121,12 +123,15 @@ class BundledEngine:
         # Tells our server from any other that answers on its port.
         self._name = "micro-" + hashlib.sha256(os.fsencode(home.path)).hexdigest()[:12]
         self.address = str(address)
-        self.url = f"nats://{address}"
+        self._reached = reachable(address)
+        self.url = f"nats://{self._reached}"
 
     def environment(self, name: str) -> dict[str, str]:
         """Make a credential and the variables that lead to it; see `Engine.environment`."""
-        credential = self._account.user(name)
-        path = credential.write(self._keys.folder / f"{name}.creds")
+        # The core makes its own, and those of gateways in other namespaces: see `connections`.
+        allowed = permissions.core() if name == "core" else permissions.gateway()
+        credential = self._account.user(name, allowed)
+        path = credential.write(file_of(self._keys.folder, name))
         return {
             "NATS_URL": self.url,
             "NATS_CREDS": str(path),
@@ -154,7 +159,9 @@ class BundledEngine:
         require_floor(said.stdout, str(self._program))
 
     def _configuration(self, folder: Path) -> dict[str, Any]:
-        accounts: list[Account] = [self._keys.system, self._account]
+        # Those of all namespaces that there were: the core removes what is gone since.
+        names = {self._account.name, *self._keys.namespaces()}
+        accounts = [self._keys.system, *map(self._keys.account, sorted(names))]
         return {
             "server_name": self._name,
             "host": self._listen.host,
@@ -171,7 +178,7 @@ class BundledEngine:
     async def _answers(self) -> None:
         # It sends its INFO line once its streams are open: no other sign is needed.
         while True:
-            info = await greeting(self._listen.host, self._listen.port)
+            info = await greeting(self._reached.host, self._reached.port)
             if info is not None and info.get("server_name") == self._name:
                 return
             await asyncio.sleep(_POLL)

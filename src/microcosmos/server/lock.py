@@ -22,7 +22,7 @@ class HomeLock:
 
     def __init__(self, home: Home) -> None:
         self._home = home
-        self._path = home.server / "lock"
+        self._path = home.running / "lock"
         self._descriptor = -1
 
     def __enter__(self) -> HomeLock:

@@ -14,6 +14,7 @@ from microcosmos import __version__
 from microcosmos.base import errors
 from microcosmos.base.home import Home, ServerInfo
 
+from . import exposure
 from .drain import Drain
 from .platform import Commands, open_platform
 from .settings import Settings
@@ -38,7 +39,7 @@ async def run(
     Args:
         settings: where it listens and what it stands on.
         commands: the programs to run as core and gateway.
-        say: prints a line for the user.
+        say: prints lines for the user.
 
     Raises:
         errors.Error: it cannot run; the detail is one line for the user.
@@ -68,8 +69,8 @@ async def _serve(
     try:
         home = _made(settings)
         async with open_platform(home, settings, commands, drain, look) as info:
-            for line in _welcome(home, info, time.monotonic() - began):
-                say(line)
+            # At once: who started it in the background reads what is there when it is ready.
+            say("\n".join(_welcome(home, info, time.monotonic() - began)))
             await asyncio.Event().wait()
     except OSError as exc:
         raise errors.InternalServerError("server", f"the server cannot go on: {exc}") from exc
@@ -92,6 +93,8 @@ def _welcome(home: Home, info: ServerInfo, took: float) -> Iterator[str]:
     for name, scheme in (("proxy", "grpc"), ("nats", "nats")):
         if info.addresses[name]:
             yield f"{name:<6}{info.schemes.get(name, scheme)}://{info.addresses[name]}"
+    for warning in exposure.warnings(home, info):
+        yield f"warn  {warning}"
 
 
 @contextlib.contextmanager

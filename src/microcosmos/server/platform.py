@@ -13,17 +13,15 @@ from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import msgspec
-
 from microcosmos import __version__
 from microcosmos.base import context, lifespan, profiles
-from microcosmos.base.home import Home, ServerInfo
+from microcosmos.base.home import STATE, Home, ServerInfo
 from microcosmos.base.tls import Files
 from microcosmos.gateway.front.file import VARIABLE, File
 from microcosmos.proxy import tls as proxy_tls
 from microcosmos.runtime.interface import ProcessSpec
 
-from . import control
+from . import control, exposure
 from .drain import Drain
 from .edges import Edges, open_edges
 from .engine import Engine, open_engine
@@ -32,8 +30,10 @@ from .gateways import Gateways
 from .lock import HomeLock
 from .ports import Address, listen, parse, reserve
 from .processes import Processes
+from .promises import promises
 from .recovery import recover
-from .settings import Settings
+from .settings import Settings, completed, environment
+from .state import kept
 from .supervisor import Supervisor
 from .tree import Child, Tree
 
@@ -76,19 +76,22 @@ async def open_platform(
         errors.Error: it cannot run; nothing of it is left then.
     """
     profile = profiles.load(settings.profile or None)
-    settings = msgspec.structs.replace(settings, profile=profile.name)
+    settings = completed(settings, profile)
     File(home, settings.api_config).check()
     _check_proxy_tls(settings)
-    with HomeLock(home), open_edges(settings, home) as edges:
+    with HomeLock(home), kept(home, profile), open_edges(settings, home) as edges:
         await recover(home)
-        with _open_doors(settings) as doors:
+        addresses = _addresses(settings)
+        password = settings.admin_password or settings.admin_password_file
+        exposure.check(home, addresses.values(), password_said=bool(password))
+        with _open_doors(addresses) as doors:
             engine = open_engine(profile, settings, home, context.DEFAULT_NAMESPACE)
             await engine.check()
-            addresses = {**doors.addresses(), "nats": engine.address}
+            told = {**doors.addresses(), "nats": engine.address}
             schemes = edges.schemes()
             if settings.proxy_tls_cert_file:
                 schemes["proxy"] = "grpcs"
-            record = _Record(home, addresses, schemes)
+            record = _Record(home, told, schemes, promises(settings, engine))
             async with Processes() as processes:
                 lifeline = processes.lifeline
                 family = _Family(home, settings, commands, engine, doors, edges, lifeline)
@@ -133,14 +136,17 @@ async def _start(
         Supervisor(processes, drain) as supervisor,
         control.serve(supervisor, family.home.supervisor_lane, renewing.restart),
         tree([family.core()]) as core,
-        tree(family.gateways()) as gateways,
     ):
-        for one in (engine, core, gateways):
-            await one.ready()
-        renewing.grown(gateways)
-        with record:
-            async with family.edges.followed(renewing.restart, look):
-                yield
+        if family.exposed:
+            # The core decides by the store whether anybody may be let in at all.
+            await core.ready()
+        async with tree(family.gateways()) as gateways:
+            for one in (engine, core, gateways):
+                await one.ready()
+            renewing.grown(gateways)
+            with record:
+                async with family.edges.followed(renewing.restart, look):
+                    yield
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,19 +162,28 @@ class _Doors:
     proxy: Address
     web: Address
 
+    def all(self) -> tuple[Address, ...]:
+        """Where it listens, and is to."""
+        return self.api_address, self.proxy, self.web
+
     def addresses(self) -> dict[str, str]:
         return {"api": str(self.api_address), "proxy": str(self.proxy), "web": str(self.web)}
 
 
 @contextlib.contextmanager
-def _open_doors(settings: Settings) -> Iterator[_Doors]:
-    api = parse(settings.api_address, "--api_address")
-    proxy = reserve(parse(settings.proxy_address, "--proxy_address"))
-    web = parse(settings.web_address, "--web_address")
+def _open_doors(addresses: dict[str, Address]) -> Iterator[_Doors]:
+    api, web = addresses["api"], addresses["web"]
+    proxy = reserve(addresses["proxy"])
     if not web.port:
         web = reserve(web)
     with contextlib.closing(listen(api)) as listener:
         yield _Doors(listener, api.at(listener.getsockname()[1]), proxy, web)
+
+
+def _addresses(settings: Settings) -> dict[str, Address]:
+    """Where a server is to listen, by the names of its doors."""
+    said = {name: getattr(settings, f"{name}_address") for name in ("api", "proxy", "web", "nats")}
+    return {name: parse(text, f"--{name}_address") for name, text in said.items() if text}
 
 
 class _Family:
@@ -192,8 +207,14 @@ class _Family:
         self._doors = doors
         self._lifeline = lifeline
 
+    @property
+    def exposed(self) -> bool:
+        """Whether other machines can reach a door."""
+        return bool(exposure.exposed(self._doors.all()))
+
     def core(self) -> Child:
-        return self._child("core", "core", self._commands.core)
+        extra = exposure.environment(_addresses(self._settings).values())
+        return self._child("core", "core", self._commands.core, extra)
 
     def gateways(self) -> list[Child]:
         listener = self._doors.api.fileno()
@@ -227,6 +248,8 @@ class _Family:
         return {
             **{name: value for name, value in os.environ.items() if name != lifespan.READY},
             "MICRO_HOME": str(self.home.path),
+            STATE: str(self.home.server),
+            **environment(self._settings, user),
             "MICRO_PROFILE": self._settings.profile,
             "MICRO_DURABILITY": self._settings.durability,
             VARIABLE: str(Path(chosen).absolute()) if (chosen := self._settings.api_config) else "",
@@ -240,11 +263,18 @@ class _Family:
 class _Record:
     """`server.json`: written when everything answers, and again whenever a child is replaced."""
 
-    def __init__(self, home: Home, addresses: dict[str, str], schemes: dict[str, str]) -> None:
+    def __init__(
+        self,
+        home: Home,
+        addresses: dict[str, str],
+        schemes: dict[str, str],
+        promises: dict[str, str],
+    ) -> None:
         self.trees: list[Tree] = []
         self._home = home
         self._addresses = addresses
         self._schemes = schemes
+        self._promises = promises
         self._started = time.time()
         self._open = False
 
@@ -270,7 +300,9 @@ class _Record:
         pids = {"server": os.getpid()}
         for tree in self.trees:
             pids.update(tree.pids())
-        return ServerInfo(__version__, self._started, pids, self._addresses, self._schemes)
+        return ServerInfo(
+            __version__, self._started, pids, self._addresses, self._schemes, self._promises
+        )
 
     def _write(self) -> None:
         self._home.write_server_info(self.info())

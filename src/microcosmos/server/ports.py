@@ -48,7 +48,7 @@ def parse(text: str, flag: str) -> Address:
     """Read ``host:port``.
 
     Raises:
-        errors.BadRequest: it is no address, or not one of this machine alone.
+        errors.BadRequest: it is no address.
     """
     host, colon, port = text.rpartition(":")
     host = host.strip("[]") or "0.0.0.0"
@@ -60,13 +60,13 @@ def parse(text: str, flag: str) -> Address:
         raise errors.BadRequest(
             "server.ports", f"{flag}: {host!r} is neither an IP address nor localhost"
         ) from None
-    if not ip.is_loopback:
-        raise errors.BadRequest(
-            "server.ports",
-            f"{flag}: {text} is open to other machines, and this server has no login yet; "
-            "use an address such as 127.0.0.1",
-        )
     return Address(str(ip), int(port), flag)
+
+
+def reachable(address: Address) -> Address:
+    """Where processes of this machine reach what listens at an address."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(address.host, address.host)
+    return Address(host, address.port, address.flag)
 
 
 def listen(address: Address) -> socket.socket:

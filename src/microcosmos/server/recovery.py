@@ -19,7 +19,7 @@ _POLL = 0.01
 
 async def recover(home: Home) -> None:
     """Wait until the children of the last server are gone, and remove its traces."""
-    stale = home.server / "server.json"
+    stale = home.running / "server.json"
     try:
         last = msgspec.json.decode(stale.read_bytes(), type=ServerInfo)
     except FileNotFoundError:

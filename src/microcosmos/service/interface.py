@@ -26,6 +26,10 @@ class Platform(Protocol):
     """What a service runs on: a live server, or memory."""
 
     @property
+    def namespace(self) -> str:
+        """The namespace that services live in here."""
+
+    @property
     def client(self) -> Client:
         """Calls other services."""
 

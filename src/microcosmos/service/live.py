@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import importlib
 import logging
 import secrets
 import uuid
@@ -11,15 +12,19 @@ from collections.abc import AsyncIterator, Sequence
 
 from nats.aio.client import Client as NatsClient
 
-from microcosmos.base import errors
+from microcosmos.auth.access import Access
+from microcosmos.auth.client import follow_policy
+from microcosmos.base import errors, urls
 from microcosmos.base.tasks import background
 from microcosmos.registry import REFRESH, Service, Table
 from microcosmos.registry.client import RegistryClient, follow
 from microcosmos.registry.interface import HOST, LANE, REPLICA
 from microcosmos.rpc import Client, Hosted, Server, Transport, nats
+from microcosmos.rpc.client import Identity
 from microcosmos.rpc.lane import LaneTransport, listen
 from microcosmos.rpc.nats import NatsTransport
 
+from .identity import open_identity
 from .membership import Membership
 from .records import record
 
@@ -30,22 +35,54 @@ PATIENCE = 20.0
 
 
 class LivePlatform:
-    """See `interface.Platform`; made by `join`."""
+    """See `interface.Platform`; made by `join`.
+
+    Attributes:
+        access: who may call what is answered here; None lets everybody in.
+        restarted: another registry answers than before.
+        followed: the registry has been read.
+        governed: it is known who may call.
+    """
 
     def __init__(self, membership: Membership, nc: NatsClient | None, *, lane: bool = True) -> None:
         self.membership = membership
         core = str(membership.home.core_lane)
-        self.table = Table({"registry": core} if lane else {}, host=membership.host)
+        fixed = dict.fromkeys(("registry", "auth", "store", "config"), core) if lane else {}
+        self.table = Table(fixed, host=membership.host)
         self._nc = nc
         self._lanes = LaneTransport(self.table)
         self._by_nats = NatsTransport(nc, self.table) if nc is not None else None
         transports: list[Transport] = [self._lanes] if lane else []
         if self._by_nats is not None:
             transports.append(self._by_nats)
-        self.client = Client(transports, self.table)
-        self.registry = RegistryClient(self.client)
+        self._identity: Identity | None = None
+        self.client = Client(
+            transports, self.table, identity=self.header, namespace=membership.namespace
+        )
+        self.registry = RegistryClient(self.client.own())
+        self.access: Access | None = None
         self.restarted = asyncio.Event()
         self.followed = asyncio.Event()
+        self.governed = asyncio.Event()
+
+    @property
+    def namespace(self) -> str:
+        """The namespace that services live in here."""
+        return self.membership.namespace
+
+    def header(self) -> str:
+        """The Authorization by which this process shows who it is, or an empty text."""
+        return self._identity() if self._identity is not None else ""
+
+    def identify(self, identity: Identity) -> None:
+        """Be somebody from now on."""
+        self._identity = identity
+
+    def govern(self) -> Access:
+        """Let in from now on only who may call, which nobody may until `governed`."""
+        self.access = Access(self.membership.namespace)
+        self.access.on_change(lambda _: self.governed.set())
+        return self.access
 
     @contextlib.asynccontextmanager
     async def host(self, services: Sequence[Hosted]) -> AsyncIterator[None]:
@@ -59,8 +96,11 @@ class LivePlatform:
         }
         if self.membership.replica:
             metadata[REPLICA] = self.membership.replica
-        server = Server(client=self.client)
-        records = [record(hosted, node, metadata, self.membership.nats_url) for hosted in services]
+        namespace = self.membership.namespace
+        server = Server(verifier=self.access, client=self.client, namespace=namespace)
+        # The registry is read by everyone: what the engine's URL may hold of a user is not told.
+        address = urls.bare(self.membership.nats_url)
+        records = [record(one, node, metadata, address, namespace) for one in services]
         for hosted in services:
             server.add(hosted)
         async with contextlib.AsyncExitStack() as stack:
@@ -69,6 +109,9 @@ class LivePlatform:
                 await stack.enter_async_context(
                     nats.serve(self._nc, server, node=node, about=metadata)
                 )
+            if self.access is not None:
+                # Nobody is sent here before it is known whom to let in.
+                await self.governed.wait()
             await self._register(records)
             stack.push_async_callback(self._deregister, records)
             await stack.enter_async_context(
@@ -110,7 +153,11 @@ class LivePlatform:
 
 @contextlib.asynccontextmanager
 async def join(
-    membership: Membership, name: str = "", *, lane: bool = True
+    membership: Membership,
+    name: str = "",
+    *,
+    lane: bool = True,
+    identity: Identity | None = None,
 ) -> AsyncIterator[LivePlatform]:
     """Join a platform that runs, until the block ends.
 
@@ -118,8 +165,12 @@ async def join(
         membership: where it is.
         name: what NATS shows this connection as.
         lane: False sends every call by NATS, as if across hosts.
+        identity: what its own calls show; else what the membership proves. Who proves something
+            lets in only who may call.
 
     Raises:
+        errors.Unauthorized: what the membership shows is not right, or a program that was
+            started by hand has nobody to act for.
         errors.Unavailable: the engine cannot be reached or refuses the credentials.
     """
     async with contextlib.AsyncExitStack() as stack:
@@ -135,11 +186,29 @@ async def join(
             nc = await stack.enter_async_context(connecting)
         platform = LivePlatform(membership, nc, lane=lane)
         stack.push_async_callback(platform.close)
+        if identity is not None:
+            platform.identify(identity)
+        else:
+            await _prove(platform, stack)
         following = follow(
             platform.registry,
             platform.table,
+            domain=membership.namespace,
             read=platform.followed.set,
             restarted=platform.restarted.set,
         )
         await stack.enter_async_context(background(following, "registry"))
         yield platform
+
+
+async def _prove(platform: LivePlatform, stack: contextlib.AsyncExitStack) -> None:
+    """Be who the membership says, and let in only who may call."""
+    here, client = platform.membership, platform.client.showing(None)
+    identity = await stack.enter_async_context(open_identity(here, client))
+    if identity is not None:
+        platform.identify(identity)
+        following = follow_policy(client, platform.govern(), here.namespace, platform.header)
+        await stack.enter_async_context(background(following, "policy"))
+        # What reads tokens takes a while to import, and the first of them should not wait for it.
+        reading = asyncio.to_thread(importlib.import_module, "microcosmos.auth.tokens")
+        await stack.enter_async_context(background(reading, "tokens"))

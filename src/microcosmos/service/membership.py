@@ -7,6 +7,7 @@ from pathlib import Path
 
 import msgspec
 
+from microcosmos.auth.credentials import file_of
 from microcosmos.base.context import DEFAULT_NAMESPACE
 from microcosmos.base.home import Home
 from microcosmos.registry import this_host
@@ -23,7 +24,10 @@ class Membership(msgspec.Struct, frozen=True, kw_only=True):
         name: what the runtime calls the service, or empty outside of it.
         version: the version the runtime runs.
         replica: the process of the runtime that this is, or empty outside of it.
-        namespace: where its calls are made.
+        namespace: where it lives: its calls are made there, and answered there.
+        auth_id: the account that it proves to be; empty proves nothing.
+        auth_secret: the file with what proves it, or None.
+        by_hand: whether a user has started it, so that it acts by the user's login.
         host: the host whose sockets it can open.
     """
 
@@ -35,6 +39,9 @@ class Membership(msgspec.Struct, frozen=True, kw_only=True):
     version: str = ""
     replica: str = ""
     namespace: str = DEFAULT_NAMESPACE
+    auth_id: str = ""
+    auth_secret: Path | None = None
+    by_hand: bool = False
     host: str = msgspec.field(default_factory=this_host)
 
 
@@ -49,19 +56,21 @@ def membership(home: Home | None = None) -> Membership | None:
     info = home.server_info()
     if info is None:
         return None
-    own = home.server / "keys" / "admin.creds"
+    here = inherited(home)
+    own = file_of(home.server / "keys", "admin", here.namespace)
     url = info.addresses.get("nats", "")
     return msgspec.structs.replace(
-        inherited(home),
+        here,
         nats_url=f"nats://{url}" if url else "",
         credentials=own if url and own.exists() else None,
+        by_hand=True,
     )
 
 
 def inherited(home: Home | None = None) -> Membership:
     """The membership of a process that the platform has started; an empty URL is no engine."""
     get = os.environ.get
-    credentials = get("NATS_CREDS")
+    credentials, secret = get("NATS_CREDS"), get("MICRO_AUTH_SECRET_FILE")
     return Membership(
         nats_url=get("NATS_URL", ""),
         credentials=Path(credentials) if credentials else None,
@@ -70,5 +79,7 @@ def inherited(home: Home | None = None) -> Membership:
         name=get("MICRO_SERVICE_NAME", ""),
         version=get("MICRO_SERVICE_VERSION", ""),
         replica=get("MICRO_REPLICA", ""),
-        namespace=get("MICRO_NAMESPACE", DEFAULT_NAMESPACE),
+        namespace=get("MICRO_NAMESPACE") or DEFAULT_NAMESPACE,
+        auth_id=get("MICRO_AUTH_ID", ""),
+        auth_secret=Path(secret) if secret else None,
     )

@@ -7,11 +7,16 @@ import uuid
 from collections.abc import AsyncIterator, Sequence
 
 from microcosmos.base import clock as clocks
+from microcosmos.base.context import DEFAULT_NAMESPACE
+from microcosmos.config.config import open_config
+from microcosmos.config.service import ConfigService
 from microcosmos.registry import Table
 from microcosmos.registry.interface import REPLICA
 from microcosmos.registry.memory import MemoryRegistry
 from microcosmos.registry.service import RegistryService
-from microcosmos.rpc import Client, Hosted, MemoryNetwork, Server
+from microcosmos.rpc import Client, Hosted, MemoryNetwork, Server, Verifier
+from microcosmos.store import open_store
+from microcosmos.store.service import StoreService
 
 from .records import record
 
@@ -21,9 +26,15 @@ class MemoryPlatform:
 
     Args:
         clock: where the registry's times come from.
+        verifier: says who calls; without one everybody may, and is nobody.
     """
 
-    def __init__(self, clock: clocks.Clock = clocks.SYSTEM) -> None:
+    namespace = DEFAULT_NAMESPACE
+
+    def __init__(
+        self, clock: clocks.Clock = clocks.SYSTEM, verifier: Verifier | None = None
+    ) -> None:
+        self._verifier = verifier
         self.table = Table()
         self.registry = MemoryRegistry(clock=clock)
         self.registry.listen(self.table.apply)
@@ -31,8 +42,14 @@ class MemoryPlatform:
         self.client = Client([self._network], self.table)
 
     @contextlib.asynccontextmanager
-    async def host(self, services: Sequence[Hosted]) -> AsyncIterator[None]:
-        server = Server(client=self.client)
+    async def host(self, services: Sequence[Hosted], *, open: bool = False) -> AsyncIterator[None]:
+        """See `interface.Platform`.
+
+        Args:
+            services: what is answered for.
+            open: whether everybody may call them: here services need no accounts.
+        """
+        server = Server(verifier=None if open else self._verifier, client=self.client)
         node = str(uuid.uuid4())
         # A process of ours: it is there as long as this one, and registers once.
         about = {"protocol": "memory", REPLICA: node}
@@ -51,8 +68,23 @@ class MemoryPlatform:
 
 
 @contextlib.asynccontextmanager
-async def in_memory() -> AsyncIterator[MemoryPlatform]:
-    """A platform in this process, with its registry, until the block ends."""
-    platform = MemoryPlatform()
-    async with platform.host([RegistryService(platform.registry).hosted()]):
+async def in_memory(verifier: Verifier | None = None) -> AsyncIterator[MemoryPlatform]:
+    """A platform in this process, with registry, store and config, until the block ends.
+
+    Args:
+        verifier: as of `MemoryPlatform`.
+    """
+    platform = MemoryPlatform(verifier=verifier)
+    async with contextlib.AsyncExitStack() as stack:
+        registry = RegistryService(platform.registry).hosted()
+        await stack.enter_async_context(platform.host([registry]))
+        kept = await stack.enter_async_context(keeping())
+        await stack.enter_async_context(platform.host(kept, open=True))
         yield platform
+
+
+@contextlib.asynccontextmanager
+async def keeping() -> AsyncIterator[list[Hosted]]:
+    """The services that keep what services have, in memory, until the block ends."""
+    async with open_store("memory://") as store, open_config(store) as config:
+        yield [StoreService(store).hosted(), ConfigService(config, trusting=True).hosted()]

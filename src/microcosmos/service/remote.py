@@ -31,12 +31,19 @@ class Remote:
         name: the service's name.
         carrier: gives what carries the calls, when one is made.
         interface: a class with async methods named and typed like the service's endpoints.
+        as_self: calls are this process's own, even while it serves somebody.
     """
 
     def __init__(
-        self, name: str, carrier: Carrier, interface: Callable[..., Any] | None = None
+        self,
+        name: str,
+        carrier: Carrier,
+        interface: Callable[..., Any] | None = None,
+        *,
+        as_self: bool = False,
     ) -> None:
         self._name = names.check_service(name)
+        self._as_self = as_self
         self._carrier = carrier
         self._interface = interface
 
@@ -66,6 +73,7 @@ class Remote:
             metadata=metadata,
             timeout=timeout,
             retry=retry,
+            as_self=self._as_self,
         )
         try:
             return msgspec.json.decode(answer, type=type)
@@ -93,7 +101,12 @@ class Remote:
         full_name = names.endpoint_name(self._name, endpoint)
         body = codec.encode({} if request is None else request)
         opening = self._carrier().stream(
-            self._name, full_name, body, metadata=metadata, timeout=timeout
+            self._name,
+            full_name,
+            body,
+            metadata=metadata,
+            timeout=timeout,
+            as_self=self._as_self,
         )
         decode = msgspec.json.Decoder(type).decode
         return RemoteStream(opening, decode, f"{self._name} {full_name}")
@@ -107,7 +120,7 @@ class Remote:
         return ask
 
     def _method(self, method: str) -> Callable[..., Awaitable[Any]]:
-        service, carrier = self._name, self._carrier
+        service, carrier, as_self = self._name, self._carrier, self._as_self
         endpoint = names.endpoint_name(service, method)
         decode = msgspec.json.Decoder(_returns(self._interface, method)).decode
 
@@ -115,7 +128,7 @@ class Remote:
             if len(whole) > 1 or (whole and fields):
                 raise TypeError(f"{service}.{method}: give one whole request, or named fields")
             body = codec.encode(whole[0] if whole else fields)
-            answer = await carrier().call(service, endpoint, body)
+            answer = await carrier().call(service, endpoint, body, as_self=as_self)
             try:
                 return decode(answer)
             except codec.DECODE_ERRORS as exc:
@@ -231,21 +244,30 @@ def _of_this_call() -> RpcClient:
 
 
 @overload
-def Client(name: str) -> Remote: ...
+def Client(name: str, *, as_self: bool = False) -> Remote: ...
 @overload
-def Client(name: str, interface: Callable[..., T]) -> T: ...
-def Client(name: str, interface: Callable[..., T] | None = None) -> Remote | T:  # noqa: N802 - reads as a class
+def Client(name: str, interface: Callable[..., T], *, as_self: bool = False) -> T: ...
+def Client(  # noqa: N802 - reads as a class
+    name: str, interface: Callable[..., T] | None = None, *, as_self: bool = False
+) -> Remote | T:
     """A client of a service, for use wherever a service handles a call.
 
     Args:
         name: the service's name.
         interface: a class with async methods like the service's endpoints; the client is typed
             as one.
+        as_self: calls are this service's own, not made for whom it serves.
     """
-    return remote(name, interface, _of_this_call)
+    return remote(name, interface, _of_this_call, as_self=as_self)
 
 
-def remote(name: str, interface: Callable[..., T] | None, carrier: Carrier) -> Remote | T:
+def remote(
+    name: str,
+    interface: Callable[..., T] | None,
+    carrier: Carrier,
+    *,
+    as_self: bool = False,
+) -> Remote | T:
     """A `Remote`, typed as its interface where there is one."""
-    made = Remote(name, carrier, interface)
+    made = Remote(name, carrier, interface, as_self=as_self)
     return made if interface is None else cast("T", made)

@@ -11,12 +11,17 @@ from microcosmos.rpc import Client as RpcClient
 from microcosmos.rpc import Endpoint, Hosted
 from microcosmos.rpc.handler import endpoint as make_endpoint
 from microcosmos.rpc.middleware.limit import DEFAULT_CONCURRENCY, Limit
+from microcosmos.store.index import Indexer
 
+from .data import Data, DataOf, Declared, OwnStore, ServiceIndex
 from .interface import Platform
 from .program import run
 from .remote import Remote, remote
 
 if TYPE_CHECKING:
+    from microcosmos.config.following import ServiceConfig
+    from microcosmos.store.blobs import Blobs
+
     from .web.mount import Mount
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -62,6 +67,8 @@ class Service:
         self._makers: list[Callable[[str], Endpoint]] = []
         self._mounts: list[Mount] = []
         self._platform: Platform | None = None
+        self._data = DataOf(name)
+        self._indexes: list[Declared] = []
 
     @overload
     def endpoint(self, function: F, /) -> F: ...
@@ -169,17 +176,70 @@ class Service:
         self._makers.append(make)
 
     @overload
-    def client(self, name: str) -> Remote: ...
+    def client(self, name: str, *, as_self: bool = False) -> Remote: ...
     @overload
-    def client(self, name: str, interface: Callable[..., T]) -> T: ...
-    def client(self, name: str, interface: Callable[..., T] | None = None) -> Remote | T:
-        """Another service; see `Remote`. It can be made before this service runs."""
-        return remote(name, interface, self._carrier)
+    def client(self, name: str, interface: Callable[..., T], *, as_self: bool = False) -> T: ...
+    def client(
+        self, name: str, interface: Callable[..., T] | None = None, *, as_self: bool = False
+    ) -> Remote | T:
+        """Another service; see `Remote`. It can be made before this service runs.
+
+        Args:
+            name: the other's.
+            interface: a class with async methods like its endpoints.
+            as_self: calls made while an endpoint of this service answers are this service's own;
+                else they are made for its caller, with the caller's token or with none.
+        """
+        return remote(name, interface, self._carrier, as_self=as_self)
 
     def _carrier(self) -> RpcClient:
         if self._platform is None:
             raise RuntimeError(f"{self.name} does not run yet, so it cannot call other services")
         return self._platform.client
+
+    @property
+    def store(self) -> OwnStore:
+        """This service's own records, while it runs; ``store.table("orders")`` is a further table.
+
+        Raises:
+            RuntimeError: it does not run.
+        """
+        return self._data().store
+
+    @property
+    def blobs(self) -> Blobs:
+        """This service's own blobs, while it runs.
+
+        Raises:
+            RuntimeError: it does not run.
+        """
+        return self._data().blobs
+
+    @property
+    def config(self) -> ServiceConfig:
+        """The settings and secrets of the namespace, while this service runs.
+
+        Raises:
+            RuntimeError: it does not run.
+        """
+        return self._data().config
+
+    def index(
+        self, id: str, indexer: Indexer, *, version: str = "1", table: str = ""
+    ) -> ServiceIndex:
+        """Have records of this service found by more than their keys.
+
+            by_class = students.index("class", lambda student: student["class"])
+
+        Args:
+            id: its name in the table.
+            indexer: gives the index keys, or `Entry` structs, of a value (and its key).
+            version: of the indexer; with another one the index is built anew, in the background.
+            table: one of the service's further tables.
+        """
+        declared = Declared(id, indexer, version, table)
+        self._indexes.append(declared)
+        return ServiceIndex(declared, self._data)
 
     def hosted(self, name: str = "", version: str = "") -> Hosted:
         """This service as the rpc server takes it, under another name if one is given."""
@@ -200,6 +260,9 @@ class Service:
         self._platform = platform
         async with AsyncExitStack() as stack:
             stack.callback(setattr, self, "_platform", None)
+            data = Data(platform.client, name or self.name, platform.namespace, self._indexes)
+            stack.callback(setattr, self._data, "data", None)
+            self._data.data = await stack.enter_async_context(data)
             if self._lifespan is not None:
                 await stack.enter_async_context(self._lifespan(self))
             for mount in self._mounts:

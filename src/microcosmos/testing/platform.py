@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TypeVar, overload
 
+from microcosmos.auth.interface import Account, Rule
 from microcosmos.base.home import Home
 from microcosmos.registry import Registry
 from microcosmos.rpc import nats as rpc_nats
@@ -16,9 +17,10 @@ from microcosmos.server.core import open_core
 from microcosmos.service import Platform, Remote, Service
 from microcosmos.service.live import join
 from microcosmos.service.membership import Membership
-from microcosmos.service.memory import in_memory
+from microcosmos.service.memory import in_memory, keeping
 from microcosmos.service.remote import remote
 
+from .accounts import Accounts
 from .engine import nats_server
 
 T = TypeVar("T")
@@ -30,11 +32,15 @@ class Bench:
     Attributes:
         platform: what the services run on.
         registry: who is alive.
+        accounts: who calls, and who may; None where nobody asks.
     """
 
-    def __init__(self, platform: Platform, stack: AsyncExitStack) -> None:
+    def __init__(
+        self, platform: Platform, stack: AsyncExitStack, accounts: Accounts | None = None
+    ) -> None:
         self.platform = platform
         self.registry: Registry = platform.registry
+        self.accounts = accounts
         self._stack = stack
 
     async def start(self, *services: Service) -> None:
@@ -43,19 +49,46 @@ class Bench:
             await self._stack.enter_async_context(service.on(self.platform))
 
     @overload
-    def client(self, name: str) -> Remote: ...
+    def client(self, name: str, *, account: Account | None = None) -> Remote: ...
     @overload
-    def client(self, name: str, interface: Callable[..., T]) -> T: ...
-    def client(self, name: str, interface: Callable[..., T] | None = None) -> Remote | T:
-        """A service by name; see `microcosmos.Client`."""
-        return remote(name, interface, lambda: self.platform.client)
+    def client(
+        self, name: str, interface: Callable[..., T], *, account: Account | None = None
+    ) -> T: ...
+    def client(
+        self,
+        name: str,
+        interface: Callable[..., T] | None = None,
+        *,
+        account: Account | None = None,
+    ) -> Remote | T:
+        """A service by name; see `microcosmos.Client`.
+
+        Args:
+            name: the service's.
+            interface: a class with async methods like its endpoints.
+            account: who calls; nobody, unless said. On a platform in memory only.
+        """
+        if account is None:
+            return remote(name, interface, lambda: self.platform.client)
+        carrier = self.platform.client.showing(self._accounts().showing(account))
+        return remote(name, interface, lambda: carrier)
+
+    def allow(self, rules: Iterable[Rule]) -> None:
+        """Let these rules, and no others, say from now on who may call; in memory only."""
+        self._accounts().allow(rules)
+
+    def _accounts(self) -> Accounts:
+        if self.accounts is None:
+            raise RuntimeError("accounts are for `memory()`: on NATS the core has them")
+        return self.accounts
 
 
 @contextlib.asynccontextmanager
 async def memory() -> AsyncIterator[Bench]:
     """A platform in this process: no process is started, nothing is written."""
-    async with in_memory() as platform, AsyncExitStack() as stack:
-        yield Bench(platform, stack)
+    accounts = Accounts()
+    async with in_memory(accounts) as platform, AsyncExitStack() as stack:
+        yield Bench(platform, stack, accounts)
 
 
 @contextlib.asynccontextmanager
@@ -71,7 +104,9 @@ async def on_nats(*, lane: bool = True) -> AsyncIterator[Bench]:
         home.make()
         url = await stack.enter_async_context(nats_server(Path(folder)))
         nc = await stack.enter_async_context(rpc_nats.connect(url, name="core"))
-        await stack.enter_async_context(open_core(home, nc))
+        core = await stack.enter_async_context(open_core(home, nc))
+        kept = await stack.enter_async_context(keeping())
+        await stack.enter_async_context(core.host(kept))
         here = Membership(nats_url=url, credentials=None, home=home)
         platform = await stack.enter_async_context(join(here, "test", lane=lane))
         services = await stack.enter_async_context(AsyncExitStack())

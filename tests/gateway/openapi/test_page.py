@@ -12,6 +12,7 @@ import pytest
 from playwright.async_api import Page, async_playwright, expect
 
 from microcosmos import Context, Service
+from microcosmos.auth.interface import Account, Resource, Rule
 
 from .kinds import kinds
 
@@ -130,13 +131,35 @@ async def test_an_error_is_shown(site: Any) -> None:
 
 async def test_the_token_stays_with_the_tab(site: Any) -> None:
     await site.bench.start(hello)
+    token = site.bench.accounts.token(Account(id="jane"))
     async with opened(site, "/openapi#/helloworld/call") as page:
-        await page.get_by_label("Token").fill("secret")
+        await page.get_by_label("Token").fill(token)
         await page.reload()
         await expect(page.locator("pre", has_text="$TOKEN")).to_be_visible()
-        await expect(page.get_by_text("secret")).to_have_count(0)
+        await expect(page.get_by_text(token)).to_have_count(0)
         await send(page)
-        await expect(body(page)).to_contain_text("Bearer secret")
+        await expect(body(page)).to_contain_text(f"Bearer {token}")
+
+
+async def test_the_document_is_that_of_the_token(open_site: Any, platform: Any) -> None:
+    registry = Rule(id="registry", resource=Resource(name="registry"))
+    platform.allow([registry, Rule(id="staff", scope="staff")])
+    await platform.start(hello)
+    access = platform.accounts.access
+    token = platform.accounts.token(Account(id="jane", scopes=("staff",)))
+    async with (
+        open_site(platform, access=access) as site,
+        opened(site, "/openapi#/helloworld/call") as page,
+    ):
+        shown = page.get_by_role("link", name="/helloworld/call")
+        await expect(page.locator("#title")).to_have_text("Microcosmos")
+        await expect(shown).to_have_count(0)
+        await page.get_by_label("Token").fill(token)
+        await page.get_by_label("Token").press("Enter")
+        await expect(shown.first).to_be_visible()
+        await page.get_by_label("Token").fill("old")
+        await page.get_by_label("Token").press("Enter")
+        await expect(page.get_by_text("The document cannot be read")).to_be_visible()
 
 
 async def test_what_services_say_is_text(site: Any) -> None:

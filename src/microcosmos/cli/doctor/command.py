@@ -9,10 +9,16 @@ import click
 from microcosmos.cli import render
 from microcosmos.cli.session import Session
 
-from . import machine, server, state, walls
+from . import login, machine, server, state, walls
 from .finding import Finding, Subject, examine
 
-CHECKS = (*machine.CHECKS, *state.CHECKS, *server.CHECKS, *walls.CHECKS)
+CHECKS = (
+    *machine.CHECKS,
+    *state.CHECKS,
+    *server.CHECKS,
+    *login.CHECKS,
+    *walls.CHECKS,
+)
 """Every check, in the order of its lines."""
 
 

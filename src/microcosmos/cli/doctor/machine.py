@@ -32,8 +32,11 @@ PROGRAM_LIMIT = 2.0
 _REQUIREMENT = re.compile(r"([A-Za-z0-9._-]+)(?:\[[^\]]*\])?>=([0-9.]+)")
 # What other parts of this package and of the programs it starts read; settings come on top.
 _VARIABLES = {
+    "MICRO_AUTH_ID",
+    "MICRO_AUTH_SECRET_FILE",
     "MICRO_DEBUG",
     "MICRO_ENV",
+    "MICRO_EXPOSED",
     "MICRO_GATEWAY_FD",
     "MICRO_HOME",
     "MICRO_LANE",
@@ -48,6 +51,7 @@ _VARIABLES = {
     "MICRO_REPLICA",
     "MICRO_SERVICE_NAME",
     "MICRO_SERVICE_VERSION",
+    "MICRO_STATE",
 }
 
 
@@ -186,12 +190,30 @@ def variables(subject: Subject, report: Report) -> None:
         meant = f"did you mean {close[0]}?" if close else "nothing reads it; unset it"
         report.warn(f"the variable {name} is not known", meant)
     try:
-        settings.load(subject.environ)
-    except errors.BadRequest as error:
-        report.fail(error.detail, "mend or unset the variable")
+        settings.load(subject.environ, home=str(subject.home.path))
+    except errors.Error as error:
+        report.fail(error.detail, "mend what it names, or take it out")
         return
     if not unknown:
         report.ok(f"variables: {', '.join(names)}" if names else "no MICRO_ variables are set")
+
+
+def plugins(_: Subject, report: Report) -> None:
+    """Whether what other packages bring can be imported."""
+    from microcosmos.base import plugins, profiles
+    from microcosmos.store import GROUP
+
+    brought = [(group, name) for group in (GROUP, profiles.GROUP) for name in plugins.names(group)]
+    sound = []
+    for group, name in brought:
+        try:
+            if entry := plugins.found(group, name):
+                plugins.load(entry)
+                sound.append(f"{name} of {plugins.package(entry)}")
+        except errors.Error as error:
+            report.fail(error.detail, "mend or uninstall that package")
+    if sound:
+        report.ok(f"plugins: {', '.join(sound)}")
 
 
 def known_variables() -> set[str]:
@@ -209,4 +231,5 @@ CHECKS = (
     ("clock", clock),
     ("tools", tools),
     ("variables", variables),
+    ("plugins", plugins),
 )

@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 import msgspec
 
+from microcosmos.auth.interface import Account
 from microcosmos.base import codec, context, errors
 from microcosmos.rpc import Client
 from microcosmos.rpc.handler import endpoint
@@ -80,15 +81,15 @@ class ApiService:
     def hosted(self) -> Hosted:
         """The service ``api``."""
         endpoints = [
-            endpoint(self.add_to_block_list, NAME),
-            endpoint(self.remove_from_block_list, NAME),
-            endpoint(self.read_block_list, NAME),
-            endpoint(self.watch_block_list, NAME),
+            endpoint(self.add_to_block_list, NAME, access="admin"),
+            endpoint(self.remove_from_block_list, NAME, access="admin"),
+            endpoint(self.read_block_list, NAME, access="admin"),
+            endpoint(self.watch_block_list, NAME, access="platform"),
         ]
         return Hosted(NAME, endpoints)
 
     async def add_to_block_list(self, id: str, namespace: str = "") -> None:
-        """Refuse an address, a network, a token or an API key, with a 403."""
+        """Refuse an address, a network, an account, a token or an API key."""
         blocked = _entry(id, namespace)
         if await self._store.count() >= MAX_BLOCKED:
             raise errors.TooManyRequests(
@@ -104,7 +105,8 @@ class ApiService:
 
     async def read_block_list(self, request: ReadRequest) -> Listed:
         """The ids that are refused."""
-        return Listed([one.id for one in await self._read()])
+        only = _confined()
+        return Listed([one.id for one in await self._read() if only in ("", one.namespace)])
 
     async def watch_block_list(self, tag: str = "") -> Current:
         """The list, as soon as it is another than that of a tag."""
@@ -134,7 +136,20 @@ class ApiService:
 def _entry(id: str, namespace: str) -> Blocked:
     if len(id) > LONGEST_ID or len(namespace) > LONGEST_ID:
         raise errors.BadRequest(NAME, f"an id has at most {LONGEST_ID} characters")
+    if only := _confined():
+        if namespace not in ("", only):
+            detail = f"an admin of {only} blocks nobody in {namespace}"
+            raise errors.Forbidden(NAME, detail)
+        namespace = only
     return Blocked(normal(id), namespace)
+
+
+def _confined() -> str:
+    """The one namespace whose part of the list the caller may see and change; empty is all."""
+    account = context.current().account
+    if isinstance(account, Account) and not account.everywhere:
+        return account.namespace
+    return ""
 
 
 def _key(blocked: Blocked) -> str:

@@ -1,4 +1,4 @@
-"""Who is refused: by address, and by the key or token that is shown."""
+"""Who is refused: by address, by account, and by the key or token that is shown."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 
 import msgspec
 
+from microcosmos.auth.interface import Account
 from microcosmos.base import context, errors
 
 from .addresses import Networks, looks_like_network, network
@@ -18,8 +19,8 @@ class Blocked(msgspec.Struct, frozen=True, order=True):
     """One entry of the core's list.
 
     Attributes:
-        id: an address, a network, a key or token, or ``sha256:`` and the digest of one.
-        namespace: only requests of this namespace; empty for all.
+        id: an address, a network, an account, a key or token, or ``sha256:`` and the digest of one.
+        namespace: only requests and accounts of this namespace; empty for all.
     """
 
     id: str
@@ -80,12 +81,22 @@ class Blocks:
     def __bool__(self) -> bool:
         return bool(self._rules)
 
-    def check(self, address: str, header: Callable[[str], str]) -> None:
+    def check(
+        self, address: str, header: Callable[[str], str], account: Account | None = None
+    ) -> None:
         """Let a request pass.
+
+        Args:
+            address: its client's.
+            header: gives the value of a header, or "".
+            account: whose good token it shows, if any.
 
         Raises:
             errors.Forbidden: its client, or the key that it shows, is blocked.
+            errors.Unauthorized: its account is.
         """
+        if account is not None and self._keyed:
+            self._check_account(account)
         shown = _shown(header) if self._keyed else []
         namespace = header(context.NAMESPACE.lower()) or context.DEFAULT_NAMESPACE
         for name in ("", namespace):
@@ -96,6 +107,14 @@ class Blocks:
                 raise errors.Forbidden("gateway.blocked", f"the address {address} is blocked")
             if any(key in rules.keys for key in shown):
                 raise errors.Forbidden("gateway.blocked", "this key is blocked")
+
+    def _check_account(self, account: Account) -> None:
+        id = _digest(account.id)
+        for name in ("", account.namespace):
+            rules = self._rules.get(name)
+            if rules is not None and id in rules.keys:
+                detail = f"the account {account.id} is blocked"
+                raise errors.Unauthorized("gateway.blocked", detail)
 
 
 def _shown(header: Callable[[str], str]) -> list[str]:

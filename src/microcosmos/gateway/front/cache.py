@@ -51,11 +51,13 @@ class Policy(NamedTuple):
 
     Attributes:
         service: whose they are.
+        endpoint: which.
         seconds: how long.
         vary: the headers that are part of the key, in lower case.
     """
 
     service: str
+    endpoint: str
     seconds: int
     vary: tuple[str, ...]
 
@@ -96,7 +98,7 @@ def _policy(service: str, endpoint: Endpoint) -> Policy | None:
     # What must not be shared is not made so by being part of a key.
     if seconds < 1 or "authorization" in vary or "*" in vary:
         return None
-    return Policy(service, seconds, vary)
+    return Policy(service, endpoint.name, seconds, vary)
 
 
 class _Answer:
@@ -149,6 +151,8 @@ class Cache:
         table: who is alive, and what may be cached.
         clock: gives seconds that never go back.
         changed: called when there begin or cease to be endpoints that allow it.
+        public: whether everybody may call an endpoint of a service now; what somebody got once
+            is for nobody who could not have got it.
     """
 
     def __init__(
@@ -157,8 +161,10 @@ class Cache:
         table: Table,
         clock: Callable[[], float],
         changed: Callable[[], None] = lambda: None,
+        public: Callable[[str, str], bool] = lambda service, endpoint: True,
     ) -> None:
         self._app = app
+        self._public = public
         self._table = table
         self._clock = clock
         self._tell = changed
@@ -195,6 +201,8 @@ class Cache:
         """Answer a request whose answer may be shared; False leaves it to the application."""
         policy = self._policies[scope.path]
         if policy is None or not _is_public(scope, request):
+            return False
+        if not self._public(policy.service, policy.endpoint):
             return False
         key = _Key(
             scope.path,

@@ -10,11 +10,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
-from microcosmos.base import errors, names
+from microcosmos.auth.access import Access
+from microcosmos.auth.interface import Account
+from microcosmos.base import context, errors, names
 from microcosmos.base.clock import SYSTEM, Clock
 from microcosmos.gateway import answer
 from microcosmos.gateway.receive import discard
 from microcosmos.registry import Table
+from microcosmos.rpc.client import is_token
 
 from . import static
 from .addresses import canonical
@@ -55,21 +58,33 @@ class Front:
         app: the gateway.
         table: who is alive.
         counters: the file that the gateways of a server count in; None counts for this one alone.
+        access: who shows which token, and what everybody may call; None believes what is shown,
+            and lets everybody call everything.
+        namespace: whose services the table knows.
         clock: tells the time of limits and of the cache.
     """
 
     def __init__(
-        self, app: App, table: Table, counters: Path | None = None, *, clock: Clock = SYSTEM
+        self,
+        app: App,
+        table: Table,
+        counters: Path | None = None,
+        *,
+        access: Access | None = None,
+        namespace: str = context.DEFAULT_NAMESPACE,
+        clock: Clock = SYSTEM,
     ) -> None:
         self._gateway = app
         self._app: Serve = app.__rsgi__
         self._table = table
         self._counters_path = counters
         self._counters: Counters | None = None
+        self._access = access
+        self._namespace = namespace
         self._clock = clock
         self._settings = NONE
         self._listed: list[Blocked] = []
-        self._cache = Cache(self._app, table, clock.monotonic, self._choose)
+        self._cache = Cache(self._app, table, clock.monotonic, self._choose, self._is_public)
         self._rules: _Rules | None = None
         self._serve: Serve = self._app
         self._choose()
@@ -153,11 +168,13 @@ class Front:
         client = rules.proxies.client(scope.client, scope.scheme, scope.headers.items())
         request.update(client.pairs)
         header = partial(_header, request)
-        rules.blocks.check(client.address, header)
+        account = self._account(request)
+        rules.blocks.check(client.address, header, account)
         target = self._target(rules, scope, host_of(request.get("host") or scope.authority or ""))
         if rules.limits is not None and scope.path not in _OWN:
             where = target.path if isinstance(target, Way) else scope.path
-            told = rules.limits.check(Asked(where, client.address, header))
+            token = self._counted(request, account)
+            told = rules.limits.check(Asked(where, client.address, header, token))
             if told and scope.proto == "http":
                 proto = Noted(proto, told)
         changed = _changed(scope, client.address, client.scheme, client.pairs)
@@ -172,6 +189,30 @@ class Front:
             if target.prefix:
                 raise errors.NotFound("gateway.static", "there is no such file")
             await self._pass_on(changed, proto, request)
+
+    def _account(self, request: dict[str, str]) -> Account | None:
+        """Whose good token a request shows; those that are not good have been refused before."""
+        shown = request.get("authorization")
+        if self._access is None or shown is None or not is_token(shown):
+            return None
+        token = self._access.token(shown)
+        return token.account if token is not None else None
+
+    def _counted(self, request: dict[str, str], account: Account | None) -> str:
+        """What stands for a request's token where requests are counted."""
+        if self._access is None:
+            return request.get("authorization", "")
+        return f"{account.namespace}/{account.id}" if account is not None else ""
+
+    def _is_public(self, service: str, endpoint: str) -> bool:
+        """Whether everybody may call an endpoint."""
+        if self._access is None:
+            return True
+        try:
+            self._access.admit(None, self._namespace, service, endpoint)
+        except errors.Error:
+            return False
+        return True
 
     async def _pass_on(self, scope: Any, proto: Any, request: dict[str, str]) -> None:
         shareable = scope.proto == "http" and scope.method in _BODILESS and self._cache
@@ -240,6 +281,8 @@ def _refuse(scope: Any, proto: Any, request: dict[str, str], error: errors.Error
         proto.close(error.code)
         return
     headers = answer.headers_of(request) + getattr(error, "headers", [])
+    if error.code == 401:
+        headers.append(("www-authenticate", "Bearer"))
     if _TRACE.fullmatch(trace := request.get("micro-trace", "")):
         headers.append(("micro-trace", trace))
     proto.response_bytes(error.code, headers, error.to_http())

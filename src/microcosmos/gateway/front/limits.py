@@ -17,8 +17,6 @@ from .counters import Counters, Value
 from .patterns import Pattern, parts_of
 from .request import Pairs
 
-_AUTHORIZATION = "authorization"
-
 # Slots tell times since then: a float of seconds since 1970 has no room for fractions of a µs.
 _EPOCH = 1_700_000_000.0
 # Of one request: what is lost in sums of fractions.
@@ -119,11 +117,13 @@ class Asked(NamedTuple):
         path: the path, after routes and hosts were followed.
         address: the client's.
         header: gives the value of a header, or "".
+        token: whose token was shown, or ""; never what nobody has looked at.
     """
 
     path: str
     address: str
     header: Callable[[str], str]
+    token: str = ""
 
 
 class _Limit:
@@ -161,7 +161,7 @@ class _Limit:
         if self._key == "all":
             return ""
         if self._key == "token":
-            shown = asked.header(_AUTHORIZATION)
+            shown = asked.token
         elif self._key != "address":
             shown = asked.header(self._key.partition(":")[2].lower())
         else:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
+from collections.abc import Callable
 from importlib import resources
 from typing import Any
 from urllib.parse import parse_qs
 
-from microcosmos.base import errors, names
+from microcosmos.auth.access import Access
+from microcosmos.auth.interface import Account
+from microcosmos.base import context, errors, names
 from microcosmos.gateway.answer import Header, headers_of
 from microcosmos.gateway.encodings import accepts
 from microcosmos.registry import Table
@@ -22,6 +25,9 @@ DOCUMENT = "/openapi.json"
 _OF_SERVICE = re.compile(r"/openapi/([^/]+)\.json")
 _METHODS = ("GET", "HEAD")
 
+Asker = Callable[[dict[str, str]], Account | None]
+"""Says by its headers who makes a request."""
+
 
 class OpenApi:
     """The documents and the page of one gateway.
@@ -29,17 +35,26 @@ class OpenApi:
     Args:
         client: reaches the registry.
         table: who is alive.
+        access: who may call what; None lets everybody call everything.
+        namespace: whose services the table knows.
     """
 
-    def __init__(self, client: Client, table: Table) -> None:
-        self._publisher = Publisher(client, table)
+    def __init__(
+        self,
+        client: Client,
+        table: Table,
+        access: Access | None = None,
+        namespace: str = context.DEFAULT_NAMESPACE,
+    ) -> None:
+        self._publisher = Publisher(client, table, access, namespace)
         self._page = _Page()
 
-    async def answer(self, scope: Any, proto: Any, request: dict[str, str]) -> bool:
+    async def answer(self, scope: Any, proto: Any, request: dict[str, str], asker: Asker) -> bool:
         """Answer a request if its path is one of these.
 
         Raises:
             errors.NotFound: a document of a service that is not there.
+            errors.Unauthorized: of somebody who shows something else than a good token.
         """
         path: str = scope.path
         if not path.startswith(PAGE):
@@ -47,6 +62,7 @@ class OpenApi:
         of_service = _OF_SERVICE.fullmatch(path)
         if path not in (PAGE, DOCUMENT) and not of_service:
             return False
+        account = asker(request)
         if scope.method not in _METHODS:
             refused = errors.MethodNotAllowed("gateway", f"{path} is read with GET")
             allow = ("allow", ", ".join(_METHODS))
@@ -55,14 +71,14 @@ class OpenApi:
             self._page.send(proto)
         else:
             service = of_service[1] if of_service else _asked(scope.query_string)
-            _send(proto, request, await self._document(service))
+            _send(proto, request, await self._document(service, account))
         return True
 
-    async def _document(self, service: str) -> Printed:
+    async def _document(self, service: str, account: Account | None) -> Printed:
         if not service:
-            return await self._publisher.whole()
+            return await self._publisher.whole(account)
         try:
-            return await self._publisher.single(names.check_service(service))
+            return await self._publisher.single(names.check_service(service), account)
         except errors.BadRequest as error:
             raise errors.NotFound("gateway", f"no service has this name: {error.detail}") from None
 
@@ -74,7 +90,8 @@ def _asked(query: str) -> str:
 
 def _send(proto: Any, request: dict[str, str], printed: Printed) -> None:
     headers = headers_of(request)
-    headers += [("etag", printed.etag), ("cache-control", "no-cache"), ("vary", "Accept-Encoding")]
+    headers += [("etag", printed.etag), ("cache-control", "private, no-cache")]
+    headers.append(("vary", "Accept-Encoding, Authorization, Cookie, Micro-Namespace"))
     known = {tag.strip() for tag in request.get("if-none-match", "").split(",")}
     if printed.etag in known or "*" in known:
         proto.response_empty(304, headers[1:])

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import click
 import msgspec
 
-from microcosmos.base import context, errors, names
+from microcosmos.base import errors, names
 from microcosmos.registry.interface import Description, Descriptions, Found, Service
 
 from . import python, reader, stubs, typescript
@@ -149,14 +149,12 @@ def _describe(session: Session, service: str) -> list[Description]:
 
 
 def _ask(session: Session, method: str, service: str) -> bytes:
-    # Core services stand in one namespace and are seen from all.
-    for domain in dict.fromkeys((session.namespace, context.DEFAULT_NAMESPACE)):
-        request = {"service": service, "options": {"domain": domain}}
-        try:
-            return session.core("registry", f"Registry.{method}", request)
-        except errors.NotFound:
-            continue
-    raise errors.NotFound(service, f"service {service} not found; `micro services` lists them")
+    request = {"service": service, "options": {"domain": session.namespace}}
+    try:
+        return session.core("registry", f"Registry.{method}", request)
+    except errors.NotFound:
+        detail = f"service {service} not found; `micro services` lists them"
+        raise errors.NotFound(service, detail) from None
 
 
 def _one(versions: list[Description], service: str, wanted: str) -> Description:
