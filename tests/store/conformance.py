@@ -536,28 +536,20 @@ class StoreConformance:
             assert [c.record and c.record.value[:1] for c in seen] == [b"%c" % n for n in range(5)]
 
     async def test_of_a_watcher_that_is_given_up_nothing_is_lost(self, opened: Open) -> None:
-        async with opened() as store, store.watch() as changes:
-            for number in range(5):
-                waiting = asyncio.ensure_future(anext(changes))
-                for _ in range(number):
-                    await asyncio.sleep(0)
-                waiting.cancel()
-                await asyncio.wait([waiting])
-            await store.write("a", b"")
-            for number in range(5):
-                waiting = asyncio.ensure_future(anext(changes))
-                for _ in range(number):
-                    await asyncio.sleep(0)
-                if waiting.done():
-                    break
-                waiting.cancel()
-                await asyncio.wait([waiting])
-                if not waiting.cancelled():
-                    break
-            else:
-                waiting = asyncio.ensure_future(anext(changes))
-            async with asyncio.timeout(20):
-                assert (await waiting).key == "a"
+        async with opened() as store:
+            keys = [f"k{number:04}" for number in range(MAX_PAGE + 5)]
+            await store.batch([Write(key, b"") for key in keys])
+            async with store.watch(since=0) as changes:
+                seen = await take(changes, MAX_PAGE)
+                for turns in range(5):  # the next page is on its way
+                    waiting = asyncio.ensure_future(anext(changes))
+                    for _ in range(turns):
+                        await asyncio.sleep(0)
+                    waiting.cancel()
+                    await asyncio.wait([waiting])
+                    seen += [] if waiting.cancelled() else [waiting.result()]
+                seen += await take(changes, len(keys) - len(seen))
+                assert [change.key for change in seen] == keys
 
     async def test_forgotten_deletes_are_told(self, opened: Open, clock: ManualClock) -> None:
         async with opened() as store:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import subprocess
 import tempfile
 import warnings
 from pathlib import Path
@@ -59,6 +61,9 @@ class Postgres:
         self._control("-o", options, "-l", str(self.folder / "log"), "start")
 
     def close(self) -> None:
+        # It would only look for the process that it started, and not for one started since.
+        with contextlib.suppress(subprocess.CalledProcessError):
+            self.stop("immediate")
         self._server.cleanup()
 
     def _control(self, *what: str) -> None:

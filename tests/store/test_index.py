@@ -366,6 +366,25 @@ class IndexConformance:
                 entries = plain.part("index/by_email/1")
                 await until(lambda: _is(entries.list("r"), ["r0", "r1"]))
 
+    async def test_records_copied_from_another_store_are_compared(
+        self, opened: Open, clock: ManualClock
+    ) -> None:
+        async with opened() as plain:
+            for number in range(30):
+                await plain.set(str(number), number)
+            await _filled(plain, clock)
+            parts = [plain, plain.part("index"), plain.part("index/by_email/1")]
+            copies = [await part.read() for part in parts]
+        async with open_store("memory://", clock=clock) as other:
+            places = [other, other.part("index"), other.part("index/by_email/1")]
+            for place, records in zip(places, copies, strict=True):
+                await place.batch([Write(record.key, record.value) for record in records])
+            for number in range(60):
+                await other.table("more").set("k", number)
+            async with Indexed(other, clock=clock) as store:
+                index = store.index("by_email", email)
+                await until(lambda: _is(keys(index), ["0", "1", "2"]))
+
     async def test_what_the_indexer_fails_on_is_counted(self, indexed: Any) -> None:
         async with indexed() as (plain, store):
             await plain.set("good", {"email": "1"})

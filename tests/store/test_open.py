@@ -50,12 +50,13 @@ async def test_a_third_party_store_is_found() -> None:
 
 @pytest.mark.usefixtures("installed")
 @pytest.mark.parametrize(
-    "url", ["", "redis://x", "sqlite://relative.db", "sqlite:///", "memory://x", "/a.db"]
+    "url",
+    ["", "redis://x", "sqlite://relative.db", "sqlite:///", "memory://x", "/a.db", "postgres://"],
 )
 def test_a_bad_url_lists_what_is_known(url: str) -> None:
     with pytest.raises(errors.BadRequest) as caught:
         open_store(url)
-    for known in ("memory://", "sqlite:///absolute/path.db", "acme://"):
+    for known in ("memory://", "postgres://user:", "sqlite:///absolute/path.db", "acme://"):
         assert known in str(caught.value)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import os
 import resource
@@ -151,7 +152,6 @@ async def test_a_snapshot_is_of_one_moment(file: Path, tmp_path: Path) -> None:
         await store.batch([Write(f"k{n:04}", b"1") for n in range(2000)])
 
         async with store.watch() as changes:
-            import asyncio
 
             async def disturb() -> None:
                 for n in range(1999, 0, -100):

@@ -56,6 +56,7 @@ from .control import SERVICE as SUPERVISOR
 from .control import OneSocket, SupervisorClient
 from .namespaces import Namespaces
 from .replicas import Replicas
+from .tidying import keep_tidy
 from .world import DRAIN, World, open_world
 
 logger = logging.getLogger("microcosmos.core")
@@ -220,6 +221,7 @@ async def main() -> None:
         # First of all when the core stops, as the registry's watchers.
         stack.callback(api.close)
         stack.callback(config.close)
+        await enter(background(keep_tidy(store), "tidying"))
         namespaces = Namespaces(core, connections, runtime.clear)
         authority.listen(namespaces.follow)
         await namespaces.settle()

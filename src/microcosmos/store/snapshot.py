@@ -20,6 +20,9 @@ from microcosmos.base.clock import SYSTEM, Clock
 from .interface import Delete, Op, Record, Store, Write
 from .snapshot_file import Frame, Head, Place, Row, SnapshotReader, SnapshotWriter, path_of
 
+# The indexes of a table are made anew from its records: they are neither copied nor removed.
+_INDEX = "$index"
+
 _PAGE = 500
 _PAGE_BYTES = 1 << 20
 
@@ -122,7 +125,7 @@ async def restore(
         wanted = [database] if database else found
         done: set[tuple[str, str]] = set()
         for place, pages in _tables(frames):
-            if place.database in wanted:
+            if place.database in wanted and _INDEX not in place.table:
                 done.add((place.database, place.table))
                 await _write(store, place, _threaded(pages), copied, exact, clock)
         if exact:
@@ -173,7 +176,8 @@ async def _read(
 ) -> AsyncIterator[tuple[Place, Pages]]:
     for name in [database] if database else await _databases(store, platform):
         for table in await store.table(database=name).tables():
-            yield Place(name, table), _rows(store.table(table, database=name), clock)
+            if _INDEX not in table:
+                yield Place(name, table), _rows(store.table(table, database=name), clock)
 
 
 async def _rows(table: Store, clock: Clock) -> Pages:
@@ -322,6 +326,8 @@ async def _clear(
 ) -> None:
     for database in databases:
         for name in await store.table(database=database).tables():
+            if _INDEX in name:
+                continue
             table = store.table(name, database=database)
             while (database, name) not in keep and (page := await table.list(limit=_PAGE)):
                 await _batch(table, [Delete(key) for key in page], copied)

@@ -109,14 +109,18 @@ class Catalog:
         """Say that a program uses this version."""
         now = self._clock.time()
         while True:
-            seen = await self._store.version()
+            seen, (_, current) = await self._store.version(), await self.plan(id)
 
-            def declared(build: Build | None, seen: int = seen) -> Build:
+            def declared(build: Build | None, seen: int = seen, current: int = current) -> Build:
                 if build is None:
                     return Build(declared=now, seen=seen)
                 if build.dropping:
                     return build
-                return msgspec.structs.replace(build, declared=max(now, build.declared))
+                build = msgspec.structs.replace(build, declared=max(now, build.declared))
+                if build.seen < current:
+                    return build
+                # Nobody has seen what came after this was written: it is from another store.
+                return msgspec.structs.replace(build, checked=False, cursor="", seen=seen)
 
             build = await self.change(id, version, declared)
             if not build.dropping:
