@@ -331,6 +331,10 @@ def test_a_login_of_a_namespace_makes_its_calls_there(micro: Micro, home: Home) 
     assert micro("login", "--username=admin", "--password=micro").code == 0
     assert micro("user", "namespace").out == "micro\n"
     assert micro("--namespace=staging", "user").out == "ann\n"
+    words = ("--username=ann", f"--password={secret}")
+    assert micro("login", "--namespace=staging", *words).code == 0
+    assert micro("user").out == "ann\n"
+    assert micro("login", "--namespace=A", *words).code == 64
 
 
 @pytest.mark.parametrize("name", ["A", "a b", "-a", "$platform", "x" * 51, "\x1b[1m"])

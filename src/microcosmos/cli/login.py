@@ -20,14 +20,15 @@ from microcosmos.auth.logins import (
 from microcosmos.base import codec, errors
 from microcosmos.base.context import DEFAULT_NAMESPACE
 
-from .session import Session
+from .session import Session, checked
 
 
 @click.command()
 @click.option("--username", "--email", "username", default="", help="The id of your account.")
 @click.option("--password", default="", help="Its password; - reads it from the standard input.")
+@click.option("--namespace", default="", help="Of the account; micro unless said.")
 @click.pass_obj
-def login(session: Session, username: str, password: str) -> str:
+def login(session: Session, username: str, password: str, namespace: str) -> str:
     """Log in to the selected environment.
 
     What is not given is asked for. The login is kept in the file tokens of MICRO_HOME, each
@@ -37,7 +38,7 @@ def login(session: Session, username: str, password: str) -> str:
         _warn(f"{address} is reached without TLS: the password can be read on the way")
     username = username or session.asked("Enter username", "--username")
     password = session.secret(password, "Enter password", "--password")
-    namespace = session.chosen_namespace or DEFAULT_NAMESPACE
+    namespace = checked(namespace) if namespace else session.chosen_namespace or DEFAULT_NAMESPACE
     made = drive(log_in(username, password, namespace), session.caller.stranger)
     before = session.logins.get(session.login_key, namespace)
     session.logins.put(session.login_key, made)
