@@ -12,15 +12,16 @@ const nc = await connect({
   maxReconnectAttempts: -1,
 });
 
+// The protocol knows no dots in names; the true one stands in the metadata.
+const name = MICRO_SERVICE_NAME.replaceAll(".", "-");
 const service = await new Svcm(nc).add({
-  // The protocol knows no dots in names; the true one stands in the metadata.
-  name: MICRO_SERVICE_NAME.replaceAll(".", "-"),
+  name,
   version: "1.0.0",
   metadata: { "micro.service": MICRO_SERVICE_NAME },
 });
 
-// The subjects begin with the service's name: on a bare "call" two services would share calls.
-const own = service.addGroup(MICRO_SERVICE_NAME);
+// The subjects begin with the service's name: the engine lets it listen to no others.
+const own = service.addGroup(name);
 
 /** What a handler returns is the answer, what it throws the error, at every door. */
 function answering(handler) {

@@ -35,12 +35,12 @@ async def main() -> None:
         max_reconnect_attempts=-1,
     )
     # The protocol knows no dots in names; the true one stands in the metadata.
-    about = {"micro.service": NAME}
-    config = ServiceConfig(name=NAME.replace(".", "-"), version="1.0.0", metadata=about)
+    name, about = NAME.replace(".", "-"), {"micro.service": NAME}
+    config = ServiceConfig(name=name, version="1.0.0", metadata=about)
     service = await add_service(nc, config)
     shapes = {"micro.schema": json.dumps(SHAPES)}
-    # On a bare "call" two services would share their calls.
-    await service.add_group(name=NAME).add_endpoint(name="call", handler=call, metadata=shapes)
+    # The subjects begin with the service's name: the engine lets it listen to no others.
+    await service.add_group(name=name).add_endpoint(name="call", handler=call, metadata=shapes)
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     await stop.wait()

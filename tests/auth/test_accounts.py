@@ -341,17 +341,16 @@ async def test_of_two_last_admins_that_leave_at_once_one_stays() -> None:
     async with world() as at:
         for id in ("root", "boss"):
             await at.make(id, "admin")
-        people = at.authority.people
-        await people.delete("micro", "admin")
-        gone = await asyncio.gather(
-            people.delete("micro", "root"),
-            people.update("micro", "boss", scopes=[]),
-            return_exceptions=True,
-        )
-        assert sorted(type(one).__name__ for one in gone) in (
-            ["Account", "Conflict"],
-            ["Conflict", "NoneType"],
-        )
+        await at.authority.people.delete("micro", "admin")
+        records = at.authority.records
+        found = [await records.accounts.get("micro", id) for id in ("root", "boss")]
+        # Each has looked, and the other was there.
+        guards = [await records.accounts.fewer_admins(one.record.account) for one in found]
+        await records.commit([records.accounts.delete(found[0]), *guards[0]])
+        with pytest.raises(errors.Conflict):
+            await records.commit([records.accounts.delete(found[1]), *guards[1]])
+        with pytest.raises(errors.Conflict, match="boss is the last admin"):
+            await at.authority.people.delete("micro", "boss")
 
 
 async def test_an_account_that_is_not_there() -> None:

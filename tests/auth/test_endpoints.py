@@ -106,6 +106,13 @@ async def test_nobody_gets_in_without_a_token(endpoint: str) -> None:
         assert at.authority.policy == before
 
 
+async def test_the_endpoints_look_for_themselves_though_nobody_verifies() -> None:
+    async with world() as at:
+        at.server._verifier = None
+        for endpoint in BODIES.keys() - OPEN:
+            assert await code(at, endpoint) == 401, endpoint
+
+
 @pytest.mark.parametrize("kind", BAD)
 async def test_nobody_gets_in_with_a_bad_token(kind: str) -> None:
     async with world() as at:

@@ -122,6 +122,7 @@ def test_a_login_that_was_removed_leaves_the_others(logins: Logins) -> None:
     assert logins.last(LOCAL) == login("admin")
     logins.forget(LOCAL)
     assert logins.all(LOCAL) == []
+    assert not logins.path.exists()
 
 
 def test_only_its_user_may_read_it(logins: Logins) -> None:

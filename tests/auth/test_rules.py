@@ -14,15 +14,17 @@ from microcosmos.auth.rules import applying, deciding
 from microcosmos.base import errors
 
 PARTS = st.sampled_from(["*", "service", "foo", "Foo", "foo*", "*o", "f*o", "bar", "Foo.Call"])
+# Many that apply, or little would have to be decided.
+SOME = st.one_of(st.just("*"), st.just("foo*"), PARTS)
 SCOPES = st.sampled_from(["", "*", "+", "admin", "editor"])
 RULES = st.lists(
     st.builds(
         Rule,
         id=st.text("abc", min_size=1, max_size=3),
         scope=SCOPES,
-        resource=st.builds(Resource, st.sampled_from(["*", "service", "topic"]), PARTS, PARTS),
+        resource=st.builds(Resource, st.sampled_from(["*", "service", "topic"]), SOME, SOME),
         access=st.sampled_from(["GRANTED", "DENIED"]),
-        priority=st.integers(-2, 2),
+        priority=st.integers(-1, 1),
     ),
     max_size=8,
 )
@@ -72,7 +74,10 @@ def meant(scope: str, account: Account | None, namespace: str) -> bool:
     return (at_home or platform) and (scope == "*" or scope in account.scopes)
 
 
-@given(RULES, ACCOUNTS, st.sampled_from(["micro", "blue"]), PARTS, PARTS)
+CALLED = st.sampled_from(["foo", "Foo.Call", "bar"])
+
+
+@given(RULES, ACCOUNTS, st.sampled_from(["micro", "blue"]), CALLED, CALLED)
 def test_rules_decide_as_the_model_does(
     rules: list[Rule], account: Account | None, namespace: str, service: str, endpoint: str
 ) -> None:
@@ -81,7 +86,16 @@ def test_rules_decide_as_the_model_does(
     assert (decides.access if decides else "") == wanted
 
 
-@given(RULES, ACCOUNTS, PARTS)
+@pytest.mark.parametrize("turned", [False, True])
+def test_at_equal_priority_the_one_that_denies_wins(turned: bool) -> None:
+    rules = [Rule(id="a"), Rule(id="b", access="DENIED"), Rule(id="c", access="GRANTED")]
+    rules = rules[::-1] if turned else rules
+    decides = deciding(rules, None, "micro", Resource("service", "foo", "Foo.Call"))
+    assert decides is not None
+    assert decides.id == "b"
+
+
+@given(RULES, ACCOUNTS, CALLED)
 def test_the_first_rule_that_applies_is_the_one_that_decides(
     rules: list[Rule], account: Account | None, service: str
 ) -> None:

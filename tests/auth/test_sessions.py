@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import argon2
 import jwt
+import msgspec
 import pytest
 
+from microcosmos.auth.authority import Authority
 from microcosmos.auth.granting import bounded
-from microcosmos.auth.sessions import IDLE, LEEWAY, LONGEST, MAX_SESSIONS
+from microcosmos.auth.keys import TokenKeys
+from microcosmos.auth.passwords import Passwords, digest
+from microcosmos.auth.sessions import IDLE, LEEWAY, LONGEST, MAX_SESSIONS, read
 from microcosmos.base import errors
 from microcosmos.base.clock import ManualClock
 from microcosmos.store import Store, open_store
@@ -310,6 +316,65 @@ async def test_an_admin_gets_a_token_of_another_account() -> None:
             ("admin", "token created", "jane"),
             ("boss", "token created", "jane"),
         ]
+
+
+# Changes at the same time.
+
+
+async def test_who_logs_in_while_the_password_changes_has_nothing_of_it() -> None:
+    async with open_store("memory://") as store:
+        held = Held()
+        keys = TokenKeys()
+        passwords = Passwords(held)
+        held.go.set()
+        async with Authority(store, keys, passwords=passwords) as authority:
+            at = World(authority, keys)
+            held.go.clear()
+            login = asyncio.create_task(at.session())
+            await asyncio.to_thread(held.begun.wait)
+            # It has read the account, and compares its password.
+            account = await authority.records.accounts.get("micro", "admin")
+            record = msgspec.structs.replace(account.record, secret=digest("another one"))
+            await authority.people._replace(account, record, [])
+            held.go.set()
+            session = await login
+            assert not await alive(at, session)
+            with pytest.raises(errors.Unauthorized):
+                await refresh(at, session)
+
+
+class Held(argon2.PasswordHasher):
+    """Compares once it is let go."""
+
+    def __init__(self) -> None:
+        super().__init__(time_cost=1, memory_cost=8, parallelism=1)
+        self.go, self.begun = threading.Event(), threading.Event()
+
+    def verify(self, hash: Any, password: Any) -> Any:
+        self.begun.set()
+        self.go.wait(10)
+        return super().verify(hash, password)
+
+
+async def test_a_refresh_does_not_bring_back_a_login_that_ended_meanwhile() -> None:
+    async with timed() as (at, clock):
+        shown = read((await at.session())["refresh_token"])
+        sessions = at.authority.records.sessions
+        held = await sessions.find(shown.key)
+        assert held is not None
+        await at.authority.logins.logout((await at.session())["refresh_token"])
+        await at.authority.records.commit([sessions.end(held.key)])
+        with pytest.raises(errors.Conflict):
+            await sessions.advance(held, shown, clock.time())
+        assert await sessions.find(shown.key) is None
+
+
+async def test_a_token_asked_for_again_lives_no_longer_than_the_login_knows() -> None:
+    async with timed() as (at, _):
+        session = await at.session()
+        await refresh(at, session)
+        again = await refresh(at, session, token_expiry=86400)
+        assert again["expiry"] - again["created"] <= 900
 
 
 # A server that dies between two steps.

@@ -1,6 +1,6 @@
 """A program that was written for Micro v3: its stubs, an address, and nothing else of ours.
 
-Arguments: the proxy's address, a folder with a service. Prints what it has seen as JSON.
+Arguments: the proxy's address, a folder with a service, a token. Prints what it has seen as JSON.
 """
 
 # ruff: noqa: T201
@@ -23,8 +23,22 @@ import runtime_pb2 as runtime
 import runtime_pb2_grpc as runtimes
 
 NAME = "fromv3"
-address, folder = sys.argv[1:]
+address, folder, token = sys.argv[1:]
 seen: dict = {}
+
+
+class Shown(
+    grpc.UnaryUnaryClientInterceptor,
+    grpc.UnaryStreamClientInterceptor,
+    grpc.StreamUnaryClientInterceptor,
+):
+    """Shows the token with every call, as a client of Micro does."""
+
+    def carry(self, onward, details, request):
+        shown = [*(details.metadata or ()), ("authorization", f"Bearer {token}")]
+        return onward(details._replace(metadata=shown), request)
+
+    intercept_unary_unary = intercept_unary_stream = intercept_stream_unary = carry
 
 
 def error_of(exc: grpc.RpcError) -> list:
@@ -55,7 +69,8 @@ def chunks():
         service = None
 
 
-with grpc.insecure_channel(address) as channel:
+with grpc.insecure_channel(address) as opened:
+    channel = grpc.intercept_channel(opened, Shown())
     services, manager = registries.RegistryStub(channel), runtimes.RuntimeStub(channel)
 
     listed = services.ListServices(registry.ListRequest())

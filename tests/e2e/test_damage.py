@@ -170,7 +170,7 @@ def test_a_port_in_use_is_told_with_its_holder(another: Callable[..., Live], liv
         (("--proxy_address=127.0.0.1:99999",), "is not of the form host:port"),
         (("--gateways=0",), "gateways"),
         (("--gateways=many",), "gateways"),
-        (("--profile=nope",), "there is no profile 'nope'; there are: local, test"),
+        (("--profile=nope",), "there is no profile 'nope'; there are: cluster, kubernetes, local, test"),
         (("--durability=maybe",), "durability"),
         (("--nonsense",), "nonsense"),
     ],

@@ -44,6 +44,7 @@ def test_a_client_of_micro_v3_uploads_runs_follows_and_deletes(live: Live, stubs
             Path(__file__).with_name("micro_v3.py"),
             live.info.addresses["proxy"],
             folder,
+            live.micro("user", "token").out.strip(),
         ],
         env={**os.environ, "PYTHONPATH": str(stubs)},
         capture_output=True,

@@ -22,6 +22,7 @@ from websockets.sync.client import connect
 from microcosmos.auth.credentials import file_of
 from microcosmos.auth.interface import Account
 from microcosmos.auth.keys import TokenKeys
+from microcosmos.base import names
 from microcosmos.registry.interface import REPLICA
 
 from . import tokens
@@ -219,12 +220,12 @@ def test_every_endpoint_of_the_core_refuses_who_is_not_meant(
     }
     seen = 0
     for service, endpoint, access in endpoints_of_the_core(live):
-        handler, _, method = endpoint.partition(".")
         kinds = {*ASKED.get(access, {"nobody", "other", "joe"}), *bad}
         for kind in kinds - {"joe"} if access == "account" else kinds:
             expected = 401 if kind == "nobody" or kind in bad else 403
-            path = f"/{service}/{handler.lower()}/{method[:1].lower()}{method[1:]}"
-            by_http = web.post(path, json={}, headers=refused[kind]).status_code
+            by_http = web.post(
+                names.to_path(service, endpoint), json={}, headers=refused[kind]
+            ).status_code
             by_lane = tokens.lane_of(lanes, service, endpoint, refused[kind])
             what = (endpoint, access, kind)
             # What is open looks at no token, but for the door before it.

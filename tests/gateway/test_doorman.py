@@ -110,6 +110,7 @@ async def _opened(
 ) -> AsyncIterator[House]:
     house = House(platform)
     await platform.start(house.service, house.auth)
+    house.accounts.allow([DEFAULT_RULE])
     access = house.accounts.access
 
     async def world(namespace: str) -> App:

@@ -14,7 +14,7 @@ from grpc import aio
 
 from microcosmos.base import errors
 from microcosmos.base.context import Context
-from microcosmos.proxy import server, status
+from microcosmos.proxy import calls, server, status
 
 
 class Tick(msgspec.Struct):

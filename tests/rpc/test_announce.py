@@ -186,7 +186,7 @@ async def test_the_official_client_discovers_and_calls_a_service(nats_url: str, 
         (info,) = seen["info"]
         assert [listed["subject"] for listed in info["endpoints"]] == [
             "rpc.v1~foo.Foo.Call",
-            "rpc.v1.foo.Demo.Fail",
+            "rpc.v1~foo.Demo.Fail",
         ]
         (stats,) = seen["stats"]
         assert stats["endpoints"][0]["num_requests"] == 1

@@ -13,6 +13,7 @@ from microcosmos.base.clock import SYSTEM, Clock
 from microcosmos.base.home import Home
 from microcosmos.base.tasks import background
 from microcosmos.registry.interface import REPLICA, Node, Service
+from microcosmos.registry.interface import Options as RegistryOptions
 from microcosmos.registry.memory import MemoryRegistry
 from microcosmos.runtime.archive import pack
 from microcosmos.runtime.children import parse_name
@@ -123,13 +124,19 @@ class World:
             (folder / file).write_text(text)
         return folder
 
-    async def upload(self, folder: Path) -> str:
+    @contextlib.asynccontextmanager
+    async def patience(self) -> AsyncIterator[None]:
+        """For waiting on what comes by itself."""
+        async with asyncio.timeout(20):
+            yield
+
+    async def upload(self, folder: Path, namespace: str = "micro") -> str:
         file = self.folder / "upload.tar.gz"
         with file.open("wb") as into:
             pack(folder, into)
-        upload = await self.runtime.uploads.begin()
-        await self.runtime.uploads.append(upload.id, 0, file.read_bytes())
-        await self.runtime.uploads.finish(upload.id)
+        upload = await self.runtime.uploads.begin(namespace)
+        await self.runtime.uploads.append(upload.id, 0, file.read_bytes(), namespace)
+        await self.runtime.uploads.finish(upload.id, namespace)
         return upload.id
 
     async def run(
@@ -154,7 +161,9 @@ class World:
     async def settled(self, record: Deployment) -> Deployment:
         async with asyncio.timeout(30):
             while not record.settled:
-                record = await self.runtime.wait(record.name, record.revision)
+                record = await self.runtime.wait(
+                    record.name, record.revision, namespace=record.namespace
+                )
         return record
 
     async def status(self, name: str, wanted: Callable[[Deployment], bool]) -> Deployment:
@@ -184,7 +193,9 @@ class World:
                 if f"ready {process}" in read(spec.log):
                     self._registered.add(process)
                     node = Node(id=process, metadata={REPLICA: process})
-                    await self.registry.register(Service(name=parsed[0], nodes=[node]))
+                    name, _, namespace = parsed[0].partition("@")
+                    options = RegistryOptions(domain=namespace)
+                    await self.registry.register(Service(name=name, nodes=[node], options=options))
             await asyncio.sleep(0.01)
 
 

@@ -87,7 +87,7 @@ def test_the_core_decides_once_more_by_the_store() -> None:
     told = exposure.environment([parse("127.0.0.1:1", "--a"), parse("0.0.0.0:2", "--b")])
     assert told == {exposure.EXPOSED: "--b: 0.0.0.0:2"}
     exposure.settle(False, told)
-    with pytest.raises(errors.BadRequest, match="^server.exposure: --b: 0.0.0.0:2 is open to"):
+    with pytest.raises(errors.BadRequest, match=r"^server\.exposure: --b: 0\.0\.0\.0:2 is open"):
         exposure.settle(True, told)
     exposure.settle(True, exposure.environment([parse("127.0.0.1:1", "--a")]))
 

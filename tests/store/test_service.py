@@ -140,8 +140,8 @@ async def test_another_namespace_and_the_platforms_own_are_refused() -> None:
                 await all_.ask(who, "Read", {"key": "a", "options": where})
         for who in ("root", "shop"):
             for place in (PLATFORM, "$x", ""):
+                where = {"database": place or "a/b", "table": "secrets"}
                 with pytest.raises(errors.BadRequest, match="namespace"):
-                    where = {"database": place or "a/b", "table": "secrets"}
                     await all_.ask(who, "List", {"options": where})
         assert (await all_.ask("root", "Databases"))["databases"] == []
 
@@ -181,9 +181,9 @@ async def test_a_grant_shares_a_table_until_it_is_taken_back() -> None:
         with pytest.raises(errors.NotFound):
             await all_.ask("shop", "Revoke", grant)
         assert [action for action, _, _ in all_.audited] == [
-            "store.grant",
-            "store.grant",
-            "store.revoke",
+            "table granted",
+            "table granted",
+            "grant revoked",
         ]
 
 

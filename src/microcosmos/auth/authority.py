@@ -89,8 +89,8 @@ class Authority:
             await self._tell_keys()
             # Only from here on is anything decided: by a policy that has rules and keys.
             self.records.standing.listen(self.access.follow)
-            await self.records.passwords.prepare()
             await self.records.audit.trim(now=True)
+            await stack.enter_async_context(background(self.records.passwords.prepare(), "nobody"))
             await stack.enter_async_context(background(self._follow(), "policy"))
             await stack.enter_async_context(background(self._renew_keys(), "token keys"))
             # First of all when it stops: who waits for news is let go.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from types import TracebackType
@@ -27,6 +28,9 @@ PATIENCE = 20.0
 
 _PAUSE = 0.1
 _LONGEST_PAUSE = 15.0
+_OPEN = 5.0
+_WARN_AFTER = 3
+_MOST = 8
 
 
 async def follow_policy(
@@ -40,22 +44,21 @@ async def follow_policy(
         namespace: whose policy; empty is that of all, which only the platform may see.
         header: the Authorization header of this process, or an empty text.
     """
-    pause = _PAUSE
+    refused = 0
     while True:
-        before = access.policy
+        began = time.monotonic()
         try:
             await _follow(client, access, namespace, header())
+            refused = 0
         except (errors.Unauthorized, errors.Forbidden) as error:
-            # At first it is only the token that has ended while the stream was open.
-            if pause > _PAUSE:
+            # Of a stream that was open it is only the token that has ended.
+            refused = 1 if time.monotonic() - began > _OPEN else min(refused + 1, _MOST)
+            if refused == _WARN_AFTER:
                 log.warning("the policy cannot be followed: %s", error.detail)
-            pause = min(2 * pause, _LONGEST_PAUSE)
         except errors.Error as error:
             log.debug("the core does not tell its policy: %s", error)
-            pause = _PAUSE
-        if access.policy is not before:
-            pause = _PAUSE
-        await asyncio.sleep(pause)
+            refused = 0
+        await asyncio.sleep(min(_PAUSE * 2**refused, _LONGEST_PAUSE))
 
 
 async def _follow(client: Client, access: Access, namespace: str, header: str) -> None:

@@ -185,8 +185,12 @@ class Logins:
         self._write(document)
 
     def _write(self, document: _File) -> None:
+        kept = {name: one for name, one in document.items() if one.logins or one.refused}
         try:
-            write_atomically(self.path, indented(document))
+            if kept:
+                write_atomically(self.path, indented(kept))
+            else:
+                self.path.unlink(missing_ok=True)
         except OSError as exc:
             raise _trouble(f"{self.path} cannot be written: {exc.strerror or exc}") from None
 

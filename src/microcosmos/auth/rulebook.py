@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from microcosmos.base import codec, errors
 from microcosmos.store import Op
 
@@ -24,6 +26,7 @@ class Rulebook:
 
     def __init__(self, records: Records) -> None:
         self._records = records
+        self._creating = asyncio.Lock()
 
     async def create(self, namespace: str, rule: Rule) -> None:
         """Make a rule.
@@ -34,6 +37,11 @@ class Rulebook:
             errors.NotFound: there is no such namespace.
         """
         ruling.check(rule)
+        # One at a time, so that the limits are not passed together.
+        async with self._creating:
+            await self._create(namespace, rule)
+
+    async def _create(self, namespace: str, rule: Rule) -> None:
         if len(self._of(namespace)) >= ruling.MAX_RULES:
             detail = f"{namespace} has {ruling.MAX_RULES} rules, which is the most; delete some"
             raise errors.Conflict("auth", detail)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import aclosing
 from typing import Any
 
@@ -53,17 +53,29 @@ MAX_CHANGES = 100
 """Changes of one revision that the history shows."""
 
 
+Audit = Callable[[str, str, str], Awaitable[None]]
+"""Notes who did what: the action, what it was done to, and the rest."""
+
+
+async def _unaudited(action: str, subject: str, detail: str) -> None:
+    pass
+
+
 class ConfigService:
     """Serves config.
 
     Args:
         config: the core's own.
         trusting: whether there are no accounts here, and the anonymous may do everything.
+        audit: notes that the key was changed.
     """
 
-    def __init__(self, config: Config, *, trusting: bool = False) -> None:
+    def __init__(
+        self, config: Config, *, trusting: bool = False, audit: Audit = _unaudited
+    ) -> None:
         self._config = config
         self._trusting = trusting
+        self._audit = audit
 
     def hosted(self) -> Hosted:
         """The service ``config``."""
@@ -199,6 +211,7 @@ class ConfigService:
         """Encrypt the secrets of all namespaces with a new key."""
         self._caller("").check_everywhere("change the key of secrets")
         secrets = await self._config.rotate_key()
+        await self._audit("config key rotated", NAME, f"{secrets} secrets")
         return RotateResponse(secrets, self._config.keys.all()[0].id)
 
     def _value(self, caller: Caller, path: Path, node: Node, *, secret: bool) -> Value:

@@ -37,7 +37,7 @@ async def open_door(client: Client, table: Table, address: str = "") -> AsyncIte
         async with serve(Front(gateway, table), listening, websockets=True):
             sys.stderr.write(f"no server runs here, so this service is alone, at {url}\n")
             for service in table.services():
-                if service.name != "registry" and service.endpoints:
+                if service.name not in names.RESERVED and service.endpoints:
                     path = names.to_path(service.name, service.endpoints[0].name)
                     sys.stderr.write(f"  curl {url}{path}\n")
             sys.stderr.flush()

@@ -11,7 +11,7 @@ from microcosmos.base import codec, errors
 from microcosmos.registry import Table
 from microcosmos.rpc import Client
 
-from . import debug, micro, streams
+from . import debug, micro, micro_store, streams
 from .debug import Debug
 from .descriptors import Descriptors
 from .files import describe
@@ -24,6 +24,7 @@ STREAM_GRACE = 1.0
 """Seconds that streams have to end in when the proxy closes."""
 
 _DEBUG = describe(debug.NAME, [])
+_ADAPTED = micro.ADAPTED | micro_store.ADAPTED
 _Context = aio.ServicerContext[Any, Any]
 
 
@@ -80,7 +81,7 @@ class Calls:
             await self._debugged(service, endpoint, headers, request, context)
             return
         forms = await self._forms(service, endpoint, headers, request)
-        if isinstance(forms, Protobuf) and (adapter := micro.ADAPTED.get((service, endpoint))):
+        if isinstance(forms, Protobuf) and (adapter := _ADAPTED.get((service, endpoint))):
             await self._carry(self._adapted(adapter, forms, headers, request, context))
         elif ways:
             call = streams.Opened(service, endpoint, headers, ways)

@@ -214,13 +214,14 @@ async def main() -> None:
             AuthService(authority, core.access_of).hosted(),
             RuntimeService(runtime, authority.audit).hosted(),
             StoreService(store, authority.audit).hosted(),
-            ConfigService(config).hosted(),
+            ConfigService(config, audit=authority.audit).hosted(),
             api.hosted(),
         ]
         await enter(core.host(hosted))
         # First of all when the core stops, as the registry's watchers.
         stack.callback(api.close)
         stack.callback(config.close)
+        stack.callback(authority.close)
         await enter(background(keep_tidy(store), "tidying"))
         namespaces = Namespaces(core, connections, runtime.clear)
         authority.listen(namespaces.follow)

@@ -72,10 +72,21 @@ class ByLogin:
         self._clock = clock
         self._logins = Logins(here.home.path / "tokens")
         self._login: Login | None = None
+        self._seen = 0
 
     def header(self) -> str:
         """The Authorization header to call with."""
+        with contextlib.suppress(OSError):
+            written = self._logins.path.stat().st_mtime_ns
+            if written != self._seen:
+                # Somebody has logged in anew, after a change of the password, say.
+                self._seen = written
+                self._take_over()
         return self._login.header if self._login is not None else ""
+
+    def _take_over(self) -> None:
+        with contextlib.suppress(errors.Error):
+            self._login = self._logins.find(LOCAL, self._here.namespace) or self._login
 
     async def find(self) -> None:
         """Look who is logged in, and renew that if it is about to end.

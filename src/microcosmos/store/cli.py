@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack
@@ -17,6 +16,7 @@ from microcosmos.base import codec
 
 from . import wire
 from .backend import Query
+from .blob_cli import blob, shown
 from .interface import Record, Store
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -40,6 +40,9 @@ class Session(Protocol):
 @click.group()
 def store() -> None:
     """Read and write records."""
+
+
+store.add_command(blob)
 
 
 def _place(function: F) -> F:
@@ -174,8 +177,7 @@ def list_(
 def _keys(pages: Iterator[wire.PageOf]) -> Iterator[str]:
     for page in pages:
         for key in page.keys:
-            # A key a line, whatever it holds.
-            yield key if key.isprintable() else json.dumps(key)
+            yield shown(key)
 
 
 @store.command(short_help="Write a record")

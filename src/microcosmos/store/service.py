@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from typing import Any, Protocol, cast
+from typing import Any
 
 import msgspec
 
-from microcosmos.base import context, errors, names
+from microcosmos.base import errors
 from microcosmos.rpc.handler import endpoint
 from microcosmos.rpc.server import Hosted
 
-from . import wire
+from . import rights, wire
+from .blob_service import BlobService
 from .grants import Grants, owner_of
-from .interface import DEFAULT, Op, Record, Store, Write
-from .wire import Grant, Place
+from .interface import Op, Record, Store, Write
+from .wire import Place
 
 MAX_KEYS = 2000
 """The most keys or records in one page of an answer."""
@@ -30,23 +31,6 @@ _INDEX = "$index"
 
 Audit = Callable[[str, str, str], Awaitable[None]]
 """Notes who did what: the action, what it was done to, and how."""
-
-
-class Account(Protocol):
-    """What the store asks of who calls; `auth` has it."""
-
-    @property
-    def id(self) -> str: ...
-
-    @property
-    def type(self) -> str: ...
-
-    @property
-    def namespace(self) -> str: ...
-
-    def enters(self, namespace: str) -> bool: ...
-
-    def administers(self, namespace: str) -> bool: ...
 
 
 async def _unaudited(action: str, subject: str, detail: str) -> None:
@@ -67,6 +51,8 @@ class StoreService:
     def __init__(self, store: Store, audit: Audit = _unaudited) -> None:
         self._store = store
         self._grants = Grants(store)
+        self._rights = rights.Rights(store, self._grants)
+        self._blobs = BlobService(self._rights)
         self._audit = audit
 
     def hosted(self) -> Hosted:
@@ -100,16 +86,16 @@ class StoreService:
                 name=name,
                 lenient=True,
                 access="service",
-                metadata={"micro.unlisted": "true"},
+                metadata=wire.UNLISTED,
             )
             for name, function in unlisted.items()
         ]
-        return Hosted(wire.NAME, endpoints)
+        return Hosted(wire.NAME, [*endpoints, *self._blobs.endpoints()])
 
     async def read(self, request: wire.ReadRequest) -> wire.Records:
         """The record of a key, or with prefix or suffix those whose keys begin or end so."""
         options = request.options
-        table = await self._table(options)
+        table = await self._rights.table(options)
         if not (options.prefix or options.suffix):
             record = await table.read(request.key)
             return wire.Records(_sendable([record]))
@@ -126,7 +112,7 @@ class StoreService:
     async def write(self, request: wire.WriteRequest) -> wire.Version:
         """Write a record; the answer has its version."""
         record = request.record
-        table = await self._table(request.options, "write")
+        table = await self._rights.table(request.options, "write")
         version = await table.write(
             record.key,
             wire.check_value(record.key, record.value),
@@ -138,13 +124,13 @@ class StoreService:
 
     async def delete(self, request: wire.DeleteRequest) -> None:
         """Delete a record; a key that has none is no error."""
-        table = await self._table(request.options, "write")
+        table = await self._rights.table(request.options, "write")
         await table.delete(request.key, version=request.version)
 
     async def list(self, request: wire.ListRequest) -> wire.Keys:
         """The keys that begin and end so."""
         options = request.options
-        table = await self._table(options)
+        table = await self._rights.table(options)
         keys = await table.list(
             options.prefix,
             suffix=options.suffix,
@@ -159,7 +145,7 @@ class StoreService:
 
     async def count(self, request: wire.Page) -> wire.Number:
         """How many records match a query."""
-        table = await self._table(request.options)
+        table = await self._rights.table(request.options)
         query = request.query
         number = await table.count(
             prefix=query.prefix, suffix=query.suffix, start=query.start, end=query.end
@@ -168,7 +154,7 @@ class StoreService:
 
     async def page(self, request: wire.Page) -> wire.PageOf:
         """A part of the records or keys that match a query."""
-        table = await self._table(request.options)
+        table = await self._rights.table(request.options)
         query = request.query
         limit = min(query.limit or MAX_KEYS, MAX_KEYS)
         fields = {**msgspec.structs.asdict(query), "limit": limit}
@@ -185,13 +171,13 @@ class StoreService:
     async def batch(self, request: wire.Batch) -> wire.Version:
         """Do writes and deletes together, or none of them."""
         options = request.options
-        table = await self._table(options, "write")
+        table = await self._rights.table(options, "write")
         ops = [await self._op(op, options) for op in request.ops]
         return wire.Version(await table.batch(ops))
 
     async def watch(self, request: wire.Watching) -> AsyncGenerator[wire.Seen, None]:
         """The changes of a table; the first message says that they are seen from now on."""
-        table = await self._table(request.options)
+        table = await self._rights.table(request.options)
         async with table.watch(prefix=request.prefix, since=request.since) as changes:
             yield wire.Seen(version=await table.version())
             async for change in changes:
@@ -203,7 +189,7 @@ class StoreService:
 
     async def databases(self) -> wire.Databases:
         """The databases that the caller may enter: one a namespace."""
-        account = _account()
+        account = rights.account()
         found = [
             name
             for name in await self._store.databases()
@@ -216,19 +202,19 @@ class StoreService:
 
         With parts, also what belongs to them and cannot be made anew: blobs, but no indexes.
         """
-        account = _account()
-        namespace = self._database(database)
+        account = rights.account()
+        namespace = self._rights.database(database)
         found = [
             table
             for table in await self._store.table(database=namespace).tables()
-            if _HIDDEN not in table or (parts and _INDEX not in table)
+            if rights.PART not in table or (parts and _INDEX not in table)
         ]
         if account is not None and not account.administers(namespace):
             found = [
                 table
                 for table in found
                 if owner_of(table) == account.id
-                or await self._grants.has(namespace, _whole(table), account.id, "read")
+                or await self._grants.has(namespace, rights.whole(table), account.id, "read")
             ]
         return wire.Tables(found)
 
@@ -238,17 +224,17 @@ class StoreService:
         granted = wire.Granted(table=request.table, service=request.service, access=request.access)
         await self._grants.allow(namespace, granted)
         detail = f"{request.service} may {request.access}"
-        await self._audit("store.grant", f"{namespace}:{request.table}", detail)
+        await self._audit("table granted", request.table, detail)
 
     async def revoke(self, request: wire.GrantRequest) -> None:
         """Take a grant back."""
         namespace = self._owned(request)
         await self._grants.withdraw(namespace, request.table, request.service)
-        await self._audit("store.revoke", f"{namespace}:{request.table}", request.service)
+        await self._audit("grant revoked", request.table, request.service)
 
     async def grants(self, database: str = "") -> wire.Grants:
         """The grants of a namespace; a service sees those of its own tables."""
-        namespace, account = self._database(database), _account()
+        namespace, account = self._rights.database(database), rights.account()
         mine = account is not None and not account.administers(namespace)
         owner = account.id if account is not None and mine else ""
         return wire.Grants(await self._grants.all(namespace, owner))
@@ -259,57 +245,18 @@ class StoreService:
         if not op.table:
             return op
         place = Place(database=options.database, table=op.table)
-        await self._allow(self._database(options.database), place.table, "write")
+        await self._rights.allow(self._rights.database(options.database), place.table, "write")
         return op
-
-    async def _table(self, place: Place, access: Grant = "read") -> Store:
-        database = self._database(place.database)
-        account = _account()
-        own = account.id if account is not None and account.type == "service" else DEFAULT
-        table = place.table or own
-        await self._allow(database, table, access)
-        return self._store.table(table, database=database)
-
-    def _database(self, named: str) -> str:
-        """The database that a request means, if the caller may enter it."""
-        here = context.current().namespace
-        database = names.check_namespace(named or here)
-        account = _account()
-        if account is not None and not account.enters(database):
-            detail = f"{account.id} of namespace {account.namespace} may not enter {database}"
-            raise errors.Forbidden("store", detail)
-        return database
-
-    async def _allow(self, database: str, table: str, access: Grant) -> None:
-        account = _account()
-        if account is None or account.administers(database) or owner_of(table) == account.id:
-            return
-        if await self._grants.has(database, _whole(table), account.id, access):
-            return
-        raise errors.Forbidden(
-            "store",
-            f"{account.id} may not {access} the table {table}; its owner or an admin can let it: "
-            f"`micro store grant {table} {account.id} --access {access}`",
-        )
 
     def _owned(self, request: wire.GrantRequest) -> str:
         """The namespace of a table whose grants the caller may change."""
-        namespace, account = self._database(request.database), _account()
+        namespace, account = self._rights.database(request.database), rights.account()
         if account is None or account.administers(namespace):
             return namespace
         if owner_of(request.table) == account.id:
             return namespace
         detail = f"only {owner_of(request.table)} and admins may share the table {request.table}"
         raise errors.Forbidden("store", detail)
-
-
-def _whole(table: str) -> str:
-    """The table that a part, such as an index, belongs to, and whose rights it has."""
-    return table.partition(_HIDDEN)[0]
-
-
-def _account() -> Account | None:
-    return cast("Account | None", context.current().account)
 
 
 def _size(record: Record) -> int:

@@ -13,6 +13,9 @@ from .interface import Op, Order, Record
 
 NAME = "store"
 
+UNLISTED = {"micro.unlisted": "true"}
+"""Metadata of an endpoint that people need not see."""
+
 MAX_REMOTE_VALUE = 5 * 1024 * 1024
 """The longest value, in bytes, that goes through the store service; larger things are blobs."""
 

@@ -25,19 +25,22 @@ class Accounts:
         self._keys: TokenKeys | None = None
         self._rules = {DEFAULT_NAMESPACE: [DEFAULT_RULE]}
         self._version = 0
+        self._asked = False
         self.access = Access()
         self._tell()
 
     def __call__(self, call: Call, endpoint: Endpoint) -> Account | None:
-        return self.access(call, endpoint)
+        return self.access(call, endpoint) if self._asked else None
 
     def allow(self, rules: Iterable[Rule], namespace: str = DEFAULT_NAMESPACE) -> None:
         """Let these rules hold in a namespace, which there is from now on."""
+        self._asked = True
         self._rules = {**self._rules, namespace: list(rules)}
         self._tell()
 
     def token(self, account: Account, lifetime: float = _LIFETIME) -> str:
         """A token of an account, good for so many seconds."""
+        self._asked = True
         if self._keys is None:
             self._keys = TokenKeys()
             self._tell()

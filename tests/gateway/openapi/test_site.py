@@ -10,7 +10,6 @@ import pytest
 
 from microcosmos import Service
 
-
 CORE = ["config", "registry", "store"]
 """What a platform in memory has of its own."""
 

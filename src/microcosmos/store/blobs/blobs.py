@@ -66,6 +66,7 @@ class Blobs:
         content_type: str = BINARY,
         metadata: Mapping[str, str] | None = None,
         version: int | None = None,
+        sha256: str | None = None,
     ) -> Blob:
         """Write a blob, in place of what stood there; it is durable on return.
 
@@ -76,9 +77,11 @@ class Blobs:
             metadata: notes to keep with it.
             version: compare-and-set: write only if the blob is still at this version, 0 for only
                 if there is none.
+            sha256: of the whole content, in hexadecimal: what comes has to be that.
 
         Raises:
-            errors.BadRequest: the key, content type, metadata or source is bad.
+            errors.BadRequest: the key, content type, metadata or source is bad, or the hash is
+                another.
             errors.TooLarge: it is over the limit.
             errors.Conflict: the blob is at another version.
         """
@@ -87,7 +90,7 @@ class Blobs:
         try:
             async for piece in pieces:
                 upload = await self._uploads.append(upload.id, upload.size, piece)
-            return await self._uploads.finish(upload.id, None, version, again=False)
+            return await self._uploads.finish(upload.id, sha256, version, again=False)
         except BaseException:
             # Should this fail too, it is removed as an abandoned one.
             await self._uploads.discard(upload.id)

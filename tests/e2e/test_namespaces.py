@@ -1,0 +1,223 @@
+"""Namespaces on a live server: one name in two of them, and every wall between."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .live import Live, alive, client, program, until
+
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
+
+CORE = ("api", "auth", "config", "registry", "runtime", "store")
+
+# Calls whatever it is told to, by NATS and as itself.
+PEEK = """
+import asyncio, os
+import nats
+
+async def main():
+    refused = []
+    async def note(error):
+        refused.append(str(error))
+    nc = await nats.connect(
+        os.environ["NATS_URL"],
+        user_credentials=os.environ["NATS_CREDS"],
+        inbox_prefix=os.environ.get("NATS_INBOX_PREFIX", "_INBOX"),
+        error_cb=note,
+    )
+    heard = await nc.subscribe(os.environ["SUBJECT"])
+    await nc.flush()
+    try:
+        answer = await nc.request(os.environ["CALL"], b"{}", timeout=2)
+        print((answer.headers or {}).get("Nats-Service-Error-Code", "200"), answer.data.decode())
+    except Exception as error:
+        print(type(error).__name__)
+    print("refused" if refused else "heard")
+    await nc.close()
+
+asyncio.run(main())
+"""
+
+
+@pytest.fixture(scope="module")
+def site() -> Iterator[Live]:
+    """A server with a namespace `staging`, and the service `twin` in both."""
+    server = Live("--gateways=1")
+    try:
+        server.start()
+        server.micro("auth", "create", "namespace", "staging")
+        for name, says in (("micro", "here"), ("staging", "there")):
+            folder = server.folder(f"{name}/twin", program("twin", says=says))
+            server.micro("--namespace", name, "run", str(folder))
+        yield server
+    finally:
+        server.close()
+
+
+def said(site: Live, namespace: str) -> Any:
+    return site.micro("--namespace", namespace, "twin").json["says"]
+
+
+def test_one_name_is_two_services(site: Live) -> None:
+    assert (said(site, "micro"), said(site, "staging")) == ("here", "there")
+    assert site.web.get("/twin").json()["says"] == "here"
+    there = site.web.get("/twin", headers={"Micro-Namespace": "staging"})
+    assert there.json()["says"] == "there"
+    for name, owner in (("micro", "here"), ("staging", "there")):
+        assert site.micro("--namespace", name, "services").lines == sorted([*CORE, "twin"])
+        (row,) = site.micro("--namespace", name, "status", "--output", "json").json
+        assert (row["name"], row["status"]) == ("twin", "running")
+        log = site.micro("--namespace", name, "logs", "twin").out
+        assert "twin answers" in log
+        assert owner not in log
+
+
+def test_every_endpoint_of_the_core_says_who_may_call_it(site: Live) -> None:
+    for namespace in ("micro", "staging"):
+        listed = site.micro("--namespace", namespace, "registry", "listServices").json["services"]
+        of_core = {one["name"]: one for one in listed if one["name"] in CORE}
+        assert set(of_core) == set(CORE)
+        for service in of_core.values():
+            for endpoint in service["endpoints"]:
+                access = endpoint["metadata"].get("micro.access", "rules")
+                assert access != "rules", (service["name"], endpoint["name"])
+
+
+def test_who_is_of_one_namespace_is_nobody_in_another(site: Live) -> None:
+    made = site.micro(
+        "--namespace",
+        "staging",
+        "auth",
+        "create",
+        "account",
+        "--secret=s3cret-s3",
+        "--scopes=admin",
+        "ann",
+    ).out
+    assert "ann" in made
+    login = {"id": "ann", "secret": "s3cret-s3", "options": {"namespace": "staging"}}
+    token = site.web.post("/auth/token", json=login).json()["token"]["access_token"]
+    with client(site.url) as web:
+        web.headers["Authorization"] = f"Bearer {token}"
+        for path, body in (
+            ("/runtime/read", {}),
+            ("/runtime/logs", {"name": "twin"}),
+            ("/runtime/delete", {"name": "twin"}),
+            ("/runtime/create", {"source": {"kind": "example", "location": "helloworld"}}),
+            ("/runtime/source/upload", {"data": "eA=="}),
+            ("/registry/register", {"name": "x", "nodes": [{"id": "x"}]}),
+        ):
+            answer = web.post(path, json=body, headers={"Micro-Namespace": "micro"})
+            assert answer.status_code == 403, (path, answer.text)
+        (own,) = web.post("/runtime/read", json={}).json()
+        assert (own["name"], own["namespace"]) == ("twin", "staging")
+        assert web.post("/runtime/logs", json={"name": "twin"}).status_code == 200
+    assert said(site, "micro") == "here"
+
+
+def peek(site: Live, creds: Path, call: str, subject: str, inbox: str = "_INBOX") -> list[str]:
+    """What a program sees that connects to the engine with these credentials."""
+    told = site.micro("nats", "--output", "json").json
+    env = {**site.env, "NATS_URL": told["url"], "NATS_CREDS": str(creds)}
+    ran = subprocess.run(
+        [sys.executable, "-c", PEEK],
+        env={**env, "CALL": call, "SUBJECT": subject, "NATS_INBOX_PREFIX": inbox},
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert ran.returncode == 0, ran.stderr
+    return ran.stdout.splitlines()
+
+
+def creds_of(site: Live, pattern: str) -> Path:
+    (found,) = (site.home.server / "keys" / "replicas").glob(f"{pattern}-*.creds")
+    return found
+
+
+def test_the_engine_keeps_them_apart(site: Live) -> None:
+    for label, says in (("twin", "here"), ("twin@staging", "there")):
+        creds = creds_of(site, label)
+        inbox = "_INBOX." + creds.stem.replace("@", "-")
+        # Its own inbox, its own namespace's service; the subjects of others are refused.
+        first, second = peek(site, creds, "rpc.twin.Twin.Call", "rpc.registry.>", inbox)
+        assert f'"says":"{says}"' in first
+        assert second == "refused"
+        first, second = peek(site, creds, "registry.said", "rpc.twin.>", inbox)
+        assert (first, second) == ("TimeoutError", "refused")
+    log = site.logs()["nats.log"]
+    assert "Subscription Violation" in log
+    assert "Publish Violation" in log
+
+
+def test_what_it_says_on_nats_of_its_namespace_does_not_count(site: Live) -> None:
+    admin = site.home.server / "keys" / "admin@staging.creds"
+    (first, _) = peek(site, admin, "rpc.runtime.Runtime.Read", "x")
+    assert first.startswith("401")
+    (first, _) = peek(site, admin, "rpc.registry.Registry.ListServices", "x")
+    assert '"domain":"staging"' in first
+    assert '"domain":"micro"' not in first
+
+
+def test_they_survive_whoever_is_killed(site: Live) -> None:
+    pids = {
+        name: site.micro("--namespace", name, "twin").json["pid"] for name in ("micro", "staging")
+    }
+    for child in ("core", "nats", "gateway-1"):
+        before = site.kill_child(child)
+        site.back(child, before)
+        for name, pid in pids.items():
+            until(lambda name=name: site.type("--namespace", name, "twin").code == 0)  # type: ignore[misc]
+            assert site.micro("--namespace", name, "twin").json["pid"] == pid
+    os.kill(int(pids["staging"]), signal.SIGKILL)
+    until(lambda: site.type("--namespace", "staging", "twin").code == 0)
+    assert said(site, "staging") == "there"
+    assert site.micro("twin").json["pid"] == pids["micro"]
+
+
+def test_a_namespace_goes_with_all_that_was_in_it(another: Callable[..., Live]) -> None:
+    site = another().start()
+    site.micro("auth", "create", "namespace", "brief")
+    site.micro("--namespace", "brief", "run", "helloworld", "--name", "gone")
+    (replica,) = site.micro(
+        "--namespace", "brief", "registry", "getService", "--service=gone"
+    ).json["services"]
+    line = site.refused(127, "auth", "delete", "namespace", "brief")
+    assert "gone" in line
+    assert "force" in line
+    pids = [pid for pid in site.children() if "examples/helloworld" in _command(pid)]
+    site.micro("auth", "delete", "namespace", "brief", "--force")
+    keys = site.home.server / "keys"
+    until(lambda: not list(keys.rglob("*brief*")))
+    assert not any(alive(pid) for pid in pids)
+    assert "there is no namespace 'brief'" in site.type("--namespace", "brief", "services").err
+    # One of the same name is empty.
+    site.micro("auth", "create", "namespace", "brief")
+    assert site.micro("--namespace", "brief", "services").lines == sorted(CORE)
+    assert site.micro("--namespace", "brief", "status").out == ""
+    assert replica["name"] == "gone"
+
+
+def _command(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text()
+    except OSError:
+        return ""
+
+
+def test_a_server_that_is_started_again_has_them_all(another: Callable[..., Live]) -> None:
+    site = another().start()
+    site.micro("auth", "create", "namespace", "lasting")
+    site.micro("--namespace", "lasting", "run", "helloworld")
+    site.kill()
+    site.start()
+    until(lambda: site.type("--namespace", "lasting", "helloworld").code == 0)
+    assert "helloworld" not in site.micro("services").lines
