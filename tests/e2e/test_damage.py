@@ -126,7 +126,9 @@ def test_a_damaged_config_is_named_in_a_line_and_leaves_the_server_alone(home: L
         line = home.refused(128, *words)
         assert str(config) in line
         assert "mend it or remove it" in line
-    assert "helloworld" in home.micro("--env=local", "services").lines
+    # Where both are said, nothing is asked of it.
+    words = ("--env=local", "--namespace=micro", "services")
+    assert "helloworld" in home.micro(*words).lines
     assert home.stop() == 0
 
 
@@ -170,7 +172,10 @@ def test_a_port_in_use_is_told_with_its_holder(another: Callable[..., Live], liv
         (("--proxy_address=127.0.0.1:99999",), "is not of the form host:port"),
         (("--gateways=0",), "gateways"),
         (("--gateways=many",), "gateways"),
-        (("--profile=nope",), "there is no profile 'nope'; there are: cluster, kubernetes, local, test"),
+        (
+            ("--profile=nope",),
+            "there is no profile 'nope'; there are: cluster, kubernetes, local, test",
+        ),
         (("--durability=maybe",), "durability"),
         (("--nonsense",), "nonsense"),
     ],

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
@@ -15,11 +15,12 @@ import pytest
 
 from microcosmos.base import errors
 from microcosmos.base.clock import ManualClock
-from microcosmos.store import Store, open_store
+from microcosmos.store import Op, Scope, Store, open_store
 from microcosmos.store.blobs import Blob, Blobs, blob, shelf, uploads
 from microcosmos.store.blobs.shelf import KEEP
 from microcosmos.store.blobs.sweeper import ABANDONED, SWEEP_EVERY
 from microcosmos.store.blobs.uploads import FINISHED
+from microcosmos.store.memory import MemoryStore
 
 from .breaking import BreakingStore
 from .conformance import Open
@@ -424,6 +425,41 @@ async def test_a_crash_leaves_a_blob_whole_and_nothing_behind(writes: int, told:
         assert await chunks(plain) == {5500: 7, 9500: 11}.get(there.get("k", 0), 0)
         assert await plain.part("blobs/uploads").list() == []
         assert await plain.part("blobs/trash").list() == []
+
+
+class LingeringStore(MemoryStore):
+    """A store in memory whose answer to one write comes only when it is let go."""
+
+    def __init__(self, **fields: Any) -> None:
+        super().__init__(**fields)
+        self.lingers_at = 0
+        self.done, self.let_go = asyncio.Event(), asyncio.Event()
+
+    async def apply(self, scope: Scope, ops: Sequence[Op]) -> int:
+        version = await super().apply(scope, ops)
+        self.lingers_at -= 1
+        if self.lingers_at == 0:
+            self.done.set()
+            await self.let_go.wait()
+        return version
+
+
+@pytest.mark.parametrize("at", [1, 2, 3, 4])
+async def test_a_write_that_is_cancelled_during_a_step_leaves_nothing(at: int) -> None:
+    store = LingeringStore()
+    async with store as plain:
+        blobs = Blobs(plain)
+        await blobs.write("k", b"old")
+        # It is begun, gets two pieces, is finished.
+        store.lingers_at = at
+        writing = asyncio.ensure_future(blobs.write("k", bytes(5000)))
+        await store.done.wait()
+        writing.cancel()
+        store.let_go.set()
+        await asyncio.wait([writing])
+        assert writing.cancelled()
+        assert await plain.part("blobs/uploads").list() == []
+        assert await read(blobs, "k") == (bytes(5000) if at == 4 else b"old")
 
 
 class TestMemory(BlobConformance):

@@ -6,6 +6,7 @@ import contextlib
 import datetime
 import json
 import sys
+import time
 from collections.abc import Callable, Iterator
 from hashlib import sha256
 from pathlib import Path
@@ -27,6 +28,10 @@ T = TypeVar("T")
 PATIENCE = 120.0
 """Seconds for one step of an upload; the last one may read all of it once more."""
 
+AWAY = 20.0
+"""Seconds for which a server that went away in the middle of a blob is asked again."""
+
+_AGAIN = 0.2
 _STANDARD = "-"
 _PART = ".part"
 
@@ -81,9 +86,9 @@ def read(
     if output_file == _STANDARD:
         reading = _Reading(session, info, options)
         reading.into(sys.stdout.buffer)
-        reading.check("what was printed")
+        reading.check("what was printed", "it was replaced meanwhile; read it anew")
         return
-    with _told():
+    with _told(output_file):
         _to_file(session, info, options, Path(output_file), resume=resume)
 
 
@@ -101,7 +106,7 @@ def _to_file(
         except errors.Error as error:
             error.detail += f"; --continue goes on with {part}"
             raise
-        reading.check(str(part))
+        reading.check(f"what is in {part}", "read it anew, without --continue")
     part.replace(path)
 
 
@@ -126,24 +131,36 @@ class _Reading:
 
     def into(self, file: IO[bytes]) -> None:
         """Write what is missing to a file."""
-        if self._size == self._info.size:
-            return
+        until = 0.0
+        while self._size < self._info.size:
+            had = self._size
+            try:
+                self._rest(file)
+                break
+            except errors.Unavailable:
+                if self._size > had:
+                    until = time.monotonic() + AWAY
+                if time.monotonic() > until:
+                    raise
+            time.sleep(_AGAIN)
+        file.flush()
+
+    def _rest(self, file: IO[bytes]) -> None:
         request = wire.BlobReadRequest(key=self._info.key, options=self._options, offset=self._size)
         for message in self._session.stream(NAME, "BlobStore.Read", codec.encode(request)):
             piece = msgspec.json.decode(message, type=wire.BlobReadResponse).blob
             self._count(piece)
             file.write(piece)
-        file.flush()
 
-    def check(self, what: str) -> None:
+    def check(self, what: str, hint: str) -> None:
         """Refuse what is not the blob.
 
         Raises:
             errors.Conflict: it is something else.
         """
         if self._total.hexdigest() != self._info.sha256:
-            detail = f"{what} is not the blob {self._info.key[:80]!r}, which was replaced meanwhile"
-            raise errors.Conflict("store.blobs", f"{detail}; read it anew")
+            detail = f"{what} is not the blob {self._info.key[:80]!r}; {hint}"
+            raise errors.Conflict("store.blobs", detail)
 
     def _count(self, piece: bytes) -> None:
         self._total.update(piece)
@@ -175,7 +192,7 @@ def write(
     notes = session.pairs("--metadata", metadata)
     begin = wire.BlobBeginRequest(key=key, options=options, metadata=notes)
     with contextlib.ExitStack() as stack:
-        stack.enter_context(_told())
+        stack.enter_context(_told(file))
         source = (
             sys.stdin.buffer if file == _STANDARD else stack.enter_context(Path(file).open("rb"))
         )
@@ -199,9 +216,21 @@ def _send(
     while piece := source.read(MAX_APPEND):
         total.update(piece)
         more = wire.BlobAppendRequest(id=upload.id, offset=upload.size, data=piece, options=options)
-        upload = _ask(session, "Append", more, Upload)
+        upload = _patiently(session, "Append", more, Upload)
     finish = wire.BlobFinishRequest(id=upload.id, options=options, sha256=total.hexdigest())
-    return _ask(session, "Finish", finish, wire.BlobInfo)
+    return _patiently(session, "Finish", finish, wire.BlobInfo)
+
+
+def _patiently(session: Session, method: str, request: Any, kind: type[T]) -> T:
+    """Ask for a step that may be done twice, also of a server that is away for a while."""
+    until = time.monotonic() + AWAY
+    while True:
+        try:
+            return _ask(session, method, request, kind)
+        except errors.Unavailable:
+            if time.monotonic() > until:
+                raise
+        time.sleep(_AGAIN)
 
 
 class Stored(wire.BlobInfo, frozen=True, kw_only=True):
@@ -290,10 +319,9 @@ def _row(one: wire.BlobInfo) -> Row:
 
 
 @contextlib.contextmanager
-def _told() -> Iterator[None]:
+def _told(file: str) -> Iterator[None]:
     """Say of a file in one line why it cannot be read or written."""
     try:
         yield
     except OSError as exc:
-        detail = exc.strerror or str(exc)
-        raise click.UsageError(f"{exc.filename or 'the file'}: {detail}") from None
+        raise click.UsageError(f"{exc.filename or file}: {exc.strerror or exc}") from None

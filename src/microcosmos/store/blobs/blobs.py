@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Mapping
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Coroutine,
+    Mapping,
+)
 from contextlib import AsyncExitStack, suppress
 from types import TracebackType
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 from microcosmos.base import errors
 from microcosmos.base.clock import SYSTEM, Clock
@@ -20,6 +28,8 @@ from .blob import BINARY, CHUNK, MAX_APPEND, MAX_BLOB, Blob, Upload, span
 from .shelf import KEEP, Manifest, Shelf
 from .sweeper import Sweeper
 from .uploads import Uploads
+
+T = TypeVar("T")
 
 Source = bytes | bytearray | memoryview | AsyncIterable[bytes] | IO[bytes]
 """Where content comes from: bytes, an async iterator of bytes, or a file opened for reading."""
@@ -86,11 +96,12 @@ class Blobs:
             errors.Conflict: the blob is at another version.
         """
         pieces = _pieces(source)
-        upload = await self.begin(key, content_type=content_type, metadata=metadata)
+        begin = self.begin(key, content_type=content_type, metadata=metadata)
+        upload = await _whole(begin, late=lambda upload: self.discard(upload.id))
         try:
             async for piece in pieces:
-                upload = await self._uploads.append(upload.id, upload.size, piece)
-            return await self._uploads.finish(upload.id, sha256, version, again=False)
+                upload = await _whole(self._uploads.append(upload.id, upload.size, piece))
+            return await _whole(self._uploads.finish(upload.id, sha256, version, again=False))
         except BaseException:
             # Should this fail too, it is removed as an abandoned one.
             await self._uploads.discard(upload.id)
@@ -253,6 +264,25 @@ class Blobs:
         return [
             shelf.decoded(record, Manifest).blob(record.key, record.version) for record in records
         ]
+
+
+async def _whole(
+    step: Coroutine[Any, Any, T], late: Callable[[T], Awaitable[None]] | None = None
+) -> T:
+    """Do a step to its end, though this is cancelled: what comes after builds on what it did.
+
+    Args:
+        step: what is done.
+        late: what to do with its result when nobody waits for it any more.
+    """
+    doing = asyncio.ensure_future(step)
+    try:
+        return await asyncio.shield(doing)
+    except asyncio.CancelledError:
+        await asyncio.wait([doing])
+        if late is not None and not doing.cancelled() and doing.exception() is None:
+            await late(doing.result())
+        raise
 
 
 def _pieces(source: Source) -> AsyncIterator[bytes]:
