@@ -1,7 +1,8 @@
 """The NATS transport: calls to any host, by request and reply over core NATS.
 
-A service answers on ``rpc.<service>.*.*`` (a dot of its name is a ``~``) in a queue group, and announces itself by the NATS
-services protocol (`announce`). Metadata travels as headers; an error is a reply with the headers
+A service answers on ``rpc.<service>.*.*`` (a dot of its name is a ``~``) in a queue group, and
+announces itself by the NATS services protocol (`announce`). Metadata travels as headers; an error
+is a reply with the headers
 ``Nats-Service-Error`` and ``Nats-Service-Error-Code`` and the error's JSON as its body.
 
 A stream is a request with the header ``Micro-Stream: open``. The replica that takes it answers
