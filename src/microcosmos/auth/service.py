@@ -18,235 +18,45 @@ from . import accounts, audit, ruling
 from .access import refusal
 from .attempts import Attempt
 from .authority import Authority
-from .granting import Granted
-from .interface import Account, Policy, Resource, Rule
+from .interface import Account, Policy
 from .keys import jwks
-
-NAME = "auth"
+from .wire import (
+    NAME,
+    AccountList,
+    AuditList,
+    AuditRequest,
+    ChangeSecretRequest,
+    CreateRuleRequest,
+    DeleteNamespaceRequest,
+    FollowRequest,
+    Generated,
+    GenerateRequest,
+    IdRequest,
+    InspectRequest,
+    KeySet,
+    ListAccountsRequest,
+    LogoutRequest,
+    Made,
+    NamespaceList,
+    NamespaceRequest,
+    NoRequest,
+    OneAccount,
+    Request,
+    RotateRequest,
+    RuleList,
+    TokenAnswer,
+    TokenRequest,
+    UpdateRequest,
+    WhyRequest,
+    rule_of,
+    shown,
+)
 
 EVERYWHERE = "*"
 """All namespaces, where the audit log is listed."""
 
 TOGETHER = 0.1
 """Seconds between two policies that a process is sent, so that many changes are one."""
-
-
-class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Which namespace is meant; empty is the one of the call."""
-
-    namespace: str = ""
-
-
-class Request(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What all requests have."""
-
-    options: Options | None = None
-
-
-class Shown(msgspec.Struct, frozen=True):
-    """An account as Micro shows it, without its secret."""
-
-    id: str
-    type: str
-    issuer: str
-    metadata: dict[str, str] | None
-    scopes: tuple[str, ...]
-    name: str
-
-
-class Made(msgspec.Struct, frozen=True):
-    """A new account, with its secret, which is shown this once."""
-
-    id: str
-    type: str
-    issuer: str
-    metadata: dict[str, str] | None
-    scopes: tuple[str, ...]
-    secret: str
-    name: str
-
-
-class GenerateRequest(Request, frozen=True, kw_only=True):
-    """What Auth.Generate takes."""
-
-    id: str
-    type: str = ""
-    scopes: list[str] = []
-    secret: str = ""
-    name: str = ""
-    metadata: dict[str, str] | None = None
-    provider: str = ""
-
-
-class Generated(msgspec.Struct, frozen=True):
-    """What Auth.Generate answers."""
-
-    account: Made
-
-
-class InspectRequest(Request, frozen=True, kw_only=True):
-    """What Auth.Inspect takes."""
-
-    token: str
-
-
-class OneAccount(msgspec.Struct, frozen=True):
-    """What Auth.Inspect and Accounts.Read answer."""
-
-    account: Shown
-
-
-class TokenRequest(Request, frozen=True, kw_only=True):
-    """What Auth.Token takes: an id and its secret, or a refresh token."""
-
-    id: str = ""
-    secret: str = ""
-    refresh_token: str = ""
-    token_expiry: float = 0
-
-
-class TokenAnswer(msgspec.Struct, frozen=True):
-    """What Auth.Token answers."""
-
-    token: Granted
-
-
-class LogoutRequest(Request, frozen=True, kw_only=True):
-    """What Auth.Logout takes; without a refresh token the login of the call itself ends."""
-
-    refresh_token: str = ""
-
-
-class IdRequest(Request, frozen=True, kw_only=True):
-    """What names an account or a rule."""
-
-    id: str = ""
-
-
-class NoRequest(Request, frozen=True, kw_only=True):
-    """What takes nothing else."""
-
-
-class KeySet(msgspec.Struct, frozen=True):
-    """What Auth.Keys answers: a JSON Web Key Set."""
-
-    keys: list[dict[str, str]]
-
-
-class RotateRequest(Request, frozen=True, kw_only=True):
-    """What Auth.Rotate takes: whether the keys until now are refused at once."""
-
-    forget: bool = False
-
-
-class ListAccountsRequest(Request, frozen=True, kw_only=True):
-    """What Accounts.List takes: a page, of those after an id."""
-
-    limit: int = 0
-    after: str = ""
-
-
-class AccountList(msgspec.Struct, frozen=True):
-    """What Accounts.List answers; after the last one the next page begins."""
-
-    accounts: list[Shown]
-
-
-class ChangeSecretRequest(Request, frozen=True, kw_only=True):
-    """What Accounts.ChangeSecret takes."""
-
-    id: str
-    old_secret: str = ""
-    new_secret: str
-
-
-class UpdateRequest(Request, frozen=True, kw_only=True):
-    """What Accounts.Update takes; what is null stays."""
-
-    id: str
-    scopes: list[str] | None = None
-    name: str | None = None
-    metadata: dict[str, str] | None = None
-
-
-class GivenResource(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a rule is about, as Micro has it."""
-
-    name: str = ""
-    type: str = ""
-    endpoint: str = ""
-
-
-class GivenRule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A rule as it is given: its access has to be said."""
-
-    id: str
-    scope: str = ""
-    resource: GivenResource | None = None
-    access: str = ""
-    priority: int = 0
-
-
-class CreateRuleRequest(Request, frozen=True, kw_only=True):
-    """What Rules.Create takes."""
-
-    rule: GivenRule
-
-
-class RuleList(msgspec.Struct, frozen=True):
-    """What Rules.List answers."""
-
-    rules: list[Rule]
-
-
-class WhyRequest(Request, frozen=True, kw_only=True):
-    """What Rules.Why takes; no account is somebody without one."""
-
-    account: str = ""
-    service: str
-    endpoint: str = ""
-
-
-class NamespaceRequest(Request, frozen=True, kw_only=True):
-    """What Namespaces.Create takes."""
-
-    name: str
-
-
-class DeleteNamespaceRequest(Request, frozen=True, kw_only=True):
-    """What Namespaces.Delete takes."""
-
-    name: str
-    force: bool = False
-
-
-class NamespaceList(msgspec.Struct, frozen=True):
-    """What Namespaces.List answers."""
-
-    namespaces: list[str]
-
-
-class AuditRequest(Request, frozen=True, kw_only=True):
-    """What Audit.List takes; an id of an entry is a cursor."""
-
-    limit: int = 0
-    before: str = ""
-    after: str = ""
-    account: str = ""
-
-
-class AuditList(msgspec.Struct, frozen=True):
-    """What Audit.List answers."""
-
-    entries: list[audit.Entry]
-
-
-class FollowRequest(Request, frozen=True, kw_only=True):
-    """What Policy.Follow takes; a policy that is known already is not sent again."""
-
-    namespace: str = ""
-    epoch: str = ""
-    after: int = -1
 
 
 class AuthService:
@@ -335,7 +145,7 @@ class AuthService:
         """The account of an access token."""
         token = self._authority.access.token(f"Bearer {request.token}")
         assert token is not None, "there is a header"
-        return OneAccount(_shown(token.account))
+        return OneAccount(shown(token.account))
 
     async def token(self, request: TokenRequest) -> TokenAnswer:
         """An access token, for an id and its secret or for a refresh token.
@@ -398,13 +208,13 @@ class AuthService:
         found = await self._authority.records.accounts.list(
             namespace, limit=audit.page(request.limit), after=request.after
         )
-        return AccountList([_shown(one.account) for one in found])
+        return AccountList([shown(one.account) for one in found])
 
     async def read_account(self, request: IdRequest) -> OneAccount:
         """One account: one's own, or as an admin another."""
         namespace, id = self._whose(request, "Accounts.Read")
         found = await self._authority.records.accounts.get(namespace, id)
-        return OneAccount(_shown(found.record.account))
+        return OneAccount(shown(found.record.account))
 
     async def delete_account(self, request: IdRequest) -> None:
         """Remove an account; its tokens are refused at once."""
@@ -444,7 +254,7 @@ class AuthService:
             name=request.name,
             metadata=request.metadata,
         )
-        return OneAccount(_shown(changed))
+        return OneAccount(shown(changed))
 
     # Rules.
 
@@ -452,7 +262,7 @@ class AuthService:
         """Make a rule; it acts at once."""
         namespace = _namespace(request)
         _admin(namespace, "Rules.Create")
-        await self._authority.rules.create(namespace, _rule(request.rule))
+        await self._authority.rules.create(namespace, rule_of(request.rule))
 
     async def delete_rule(self, request: IdRequest) -> None:
         """Remove a rule; that acts at once."""
@@ -609,31 +419,3 @@ def _address() -> str:
     """Where a call comes from, as its door says; empty is inside."""
     raw = context.current().metadata.raw
     return raw.get(context.CLIENT_ADDRESS, "")
-
-
-def _shown(account: Account) -> Shown:
-    return Shown(
-        account.id,
-        account.type,
-        account.namespace,
-        account.metadata or None,
-        account.scopes,
-        account.name or account.id,
-    )
-
-
-def _rule(given: GivenRule) -> Rule:
-    access = given.access.upper()
-    if access not in ("GRANTED", "DENIED"):
-        detail = f"access: GRANTED or DENIED, not {given.access!r:.80}"
-        raise errors.BadRequest(NAME, detail)
-    resource = given.resource or GivenResource()
-    return ruling.check(
-        Rule(
-            id=given.id,
-            scope=given.scope,
-            resource=Resource(resource.type or "*", resource.name or "*", resource.endpoint or "*"),
-            access="GRANTED" if access == "GRANTED" else "DENIED",
-            priority=given.priority,
-        )
-    )
