@@ -33,6 +33,9 @@ from .streams.origins import parse
 from .worker import Serving, serve
 from .worlds import open_worlds
 
+PATIENCE = 5.0
+"""Seconds that a gateway waits for the core before it serves without knowing who may call."""
+
 _NAME = "gateway"
 
 
@@ -61,15 +64,21 @@ async def main() -> None:
         ):
             with fronts.around(gateway, platform.table) as front:
                 doorman = Doorman(front, access, gateway.refuse, worlds.get)
+                # Until then connections wait, where a living gateway would have taken them.
+                known = asyncio.create_task(_known(platform, access), name="known")
+                stopping = asyncio.create_task(stop.wait(), name="stopping")
+                await asyncio.wait(
+                    (known, stopping), timeout=PATIENCE, return_when=asyncio.FIRST_COMPLETED
+                )
                 async with (
                     open_entrance(edge, front, doorman) as app,
                     serve(
                         app, listening, tls=edge.tls, http2=edge.speaks_http2, websockets=True
                     ) as serving,
-                    background(_ready(gateway, platform, access), "ready"),
+                    background(_ready(gateway, known), "ready"),
                     background(_leave_when_asked(serving, stop), "leaving"),
                 ):
-                    await stop.wait()
+                    await stopping
                     await made.end_streams()
 
 
@@ -151,13 +160,18 @@ def _member(here: Membership, namespace: str) -> Membership:
     return msgspec.structs.replace(there, credentials=credentials, inbox_prefix=inbox_prefix(_NAME))
 
 
-async def _ready(gateway: Gateway, platform: LivePlatform, access: Access) -> None:
-    """Say ready once the registry has been read, and it is known who may call."""
+async def _known(platform: LivePlatform, access: Access) -> None:
+    """Wait until the registry has been read, and it is known who may call."""
     governed = asyncio.Event()
     access.on_change(lambda _: governed.set())
     if access.policy is None:
         await governed.wait()
     await platform.followed.wait()
+
+
+async def _ready(gateway: Gateway, known: asyncio.Task[None]) -> None:
+    """Say ready once enough is known."""
+    await known
     gateway.ready = True
     report_ready()
 
