@@ -74,6 +74,8 @@ def test_a_killed_core_is_missed_by_nobody_who_calls_services(site: Live) -> Non
     # What needs the core is there again.
     site.micro("run", "helloworld", "--name", "after-core")
     assert site.call("after-core") == {"msg": "Hello World"}
+    # The gateways follow the new one.
+    until(lambda: all(site.web.get("/after-core").status_code == 200 for _ in range(8)), 5)
     site.micro("kill", "after-core")
 
 

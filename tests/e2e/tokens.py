@@ -81,7 +81,8 @@ def grpc_web(live: Live, service: str, headers: Mapping[str, str]) -> int:
     if answer.status_code != 200:
         return answer.status_code
     status = int(answer.content.rpartition(b"grpc-status: ")[2].split(b"\r\n")[0])
-    return next(code for one, code in _GRPC.items() if one.value[0] == status)
+    # What has no code of ours is no answer that anybody waits for.
+    return next((code for one, code in _GRPC.items() if one.value[0] == status), -status)
 
 
 def grpc_call(live: Live, service: str, headers: Mapping[str, str]) -> int:

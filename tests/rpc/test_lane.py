@@ -16,6 +16,7 @@ import pytest
 from microcosmos.base import errors
 from microcosmos.rpc import MAX_BODY, Call, Client, Endpoint, Hosted, Server, frames
 from microcosmos.rpc.handler import endpoint
+from microcosmos.rpc.interface import Unreachable
 from microcosmos.rpc.lane import LaneTransport, listen
 
 from .conformance import MB, Failing, Gate, call, echo, greet
@@ -249,6 +250,20 @@ async def test_a_lane_that_does_not_open_is_as_good_as_none(tmp_path: Path, what
             await greet(net)
         await net.serve(call)
         assert await greet(net) == b'{"msg":"Hello Jo"}'
+
+
+async def test_streams_of_this_hosts_own_do_not_go_another_way(tmp_path: Path) -> None:
+    addresses = Addresses()
+    addresses.paths = {"registry": [str(tmp_path / "none")], "demo": [str(tmp_path / "none")]}
+    transport = LaneTransport(addresses, here=("registry",))
+    with pytest.raises(errors.Unavailable, match="not reached on this host"):
+        await transport.open(Call("registry", "Registry.Follow", b"{}", {}))
+    # A call, and any other service's stream, may.
+    with pytest.raises(Unreachable):
+        await transport.call(Call("registry", "Registry.GetService", b"{}", {}))
+    with pytest.raises(Unreachable):
+        await transport.open(Call("demo", "Demo.Stream", b"{}", {}))
+    await transport.close()
 
 
 async def test_a_dead_lane_falls_back_to_nats(tmp_path: Path, nats_url: str) -> None:

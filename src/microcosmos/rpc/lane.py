@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -161,10 +161,13 @@ class LaneTransport:
     Args:
         resolver: knows the sockets. Replicas take turns; a socket that does not open is left
             alone for a second.
+        here: services whose streams come from this host alone, as those of its core do: by any
+            other way it would take long to see that it has died.
     """
 
-    def __init__(self, resolver: Resolver) -> None:
+    def __init__(self, resolver: Resolver, here: Iterable[str] = ()) -> None:
         self._resolver = resolver
+        self._here = frozenset(here)
         self._lines: dict[str, _Calls] = {}
         self._dead: dict[str, float] = {}
         self._turns: dict[str, int] = {}
@@ -181,7 +184,13 @@ class LaneTransport:
 
     async def open(self, call: Call) -> Stream:
         """Open a stream; see `interface.Transport`."""
-        return (await self._line(call.service, self._paths(call.service))).open(call)
+        try:
+            return (await self._line(call.service, self._paths(call.service))).open(call)
+        except Unreachable:
+            if call.service not in self._here:
+                raise
+        detail = f"{call.service} is not reached on this host; try again later"
+        raise errors.Unavailable(call.service, detail)
 
     def _paths(self, service: str) -> list[str]:
         """The sockets of a service, the one whose turn it is first."""

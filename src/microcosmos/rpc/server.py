@@ -180,6 +180,7 @@ class Server:
         services: by name.
         active: how many calls and streams are being handled.
         draining: whether it is stopping.
+        growing: whether more services are about to be added: others than these are waited for.
     """
 
     def __init__(
@@ -200,6 +201,7 @@ class Server:
         self.active = 0
         self._drained: asyncio.Event | None = None
         self.draining = False
+        self.growing = False
 
     def add(self, service: Hosted) -> None:
         """Answer for one more service.
@@ -225,7 +227,7 @@ class Server:
         hosted = self.services.get(call.service)
         handler = hosted.handlers.get(call.endpoint) if hosted else None
         if hosted is None or handler is None:
-            raise _unknown(call, hosted)
+            raise self._unknown(call, hosted)
         endpoint = hosted.endpoints[call.endpoint]
         stats = endpoint.stats
         started = time.monotonic()
@@ -267,7 +269,7 @@ class Server:
         hosted = self.services.get(call.service)
         handler = hosted.streams.get(call.endpoint) if hosted else None
         if hosted is None or handler is None:
-            raise _unknown(call, hosted)
+            raise self._unknown(call, hosted)
         endpoint = hosted.endpoints[call.endpoint]
         stats = endpoint.stats
         here = self._enter(call, time.monotonic())
@@ -359,11 +361,12 @@ class Server:
             return False
         return True
 
-
-def _unknown(call: Call, hosted: Hosted | None) -> errors.Error:
-    if hosted is None:
-        return errors.NotFound("rpc", f"service {call.service} is not here")
-    there = ", ".join(sorted(hosted.endpoints)) or "none"
-    return errors.NotFound(
-        call.service, f"service {call.service} has no endpoint {call.endpoint}; it has: {there}"
-    )
+    def _unknown(self, call: Call, hosted: Hosted | None) -> errors.Error:
+        if hosted is None and self.growing:
+            return errors.Unavailable("rpc", f"{call.service} is about to be here; try again")
+        if hosted is None:
+            return errors.NotFound("rpc", f"service {call.service} is not here")
+        there = ", ".join(sorted(hosted.endpoints)) or "none"
+        return errors.NotFound(
+            call.service, f"service {call.service} has no endpoint {call.endpoint}; it has: {there}"
+        )

@@ -165,7 +165,8 @@ class Core:
     async def host(self, services: Sequence[Hosted]) -> AsyncIterator[None]:
         """Answer for services, in every namespace, until the block ends."""
         for hosted in services:
-            self.server.add(hosted)
+            if hosted.name not in self.server.services:
+                self.server.add(hosted)
         self._groups.append(services)
         for world in [*self.worlds.values()]:
             await world.host(services)
@@ -218,6 +219,7 @@ async def main() -> None:
             api.hosted(),
         ]
         await enter(core.host(hosted))
+        core.server.growing = False
         # First of all when the core stops, as the registry's watchers.
         stack.callback(api.close)
         stack.callback(config.close)
@@ -271,8 +273,10 @@ async def _running(
         await core.open(DEFAULT_NAMESPACE, nc)
         core.server.client = core.client
         registry = RegistryService(core.registry, guarded=guarded).hosted()
-        await stack.enter_async_context(core.host([registry]))
+        core.server.add(registry)
+        # The lane first: a stream that came by NATS would not see at once that a core has died.
         await stack.enter_async_context(listen(core.home.core_lane, core.server, drain=DRAIN))
+        await stack.enter_async_context(core.host([registry]))
         # First of all when the core stops: who waits for news is let go.
         stack.callback(core.registry.close)
         yield

@@ -30,6 +30,9 @@ from .records import record
 
 log = logging.getLogger("microcosmos.service")
 
+OF_THE_CORE = ("api", "auth", "config", "registry", "store")
+"""Services that every process finds on the core's lane, before it has read the registry."""
+
 PATIENCE = 20.0
 """Seconds that a process goes on trying to reach the engine when it starts."""
 
@@ -47,10 +50,10 @@ class LivePlatform:
     def __init__(self, membership: Membership, nc: NatsClient | None, *, lane: bool = True) -> None:
         self.membership = membership
         core = str(membership.home.core_lane)
-        fixed = dict.fromkeys(("registry", "auth", "store", "config"), core) if lane else {}
+        fixed = dict.fromkeys(OF_THE_CORE, core) if lane else {}
         self.table = Table(fixed, host=membership.host)
         self._nc = nc
-        self._lanes = LaneTransport(self.table)
+        self._lanes = LaneTransport(self.table, here=fixed)
         self._by_nats = NatsTransport(nc, self.table) if nc is not None else None
         transports: list[Transport] = [self._lanes] if lane else []
         if self._by_nats is not None:
