@@ -167,9 +167,13 @@ async def test_hooks_and_prompts_do_not_run(
 async def test_a_server_that_never_answers_is_given_up(tmp_path: Path) -> None:
     import asyncio
 
+    ended = asyncio.Event()
+
     async def hold(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read()
         writer.close()
+        await writer.wait_closed()
+        ended.set()
 
     server = await asyncio.start_server(hold, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
@@ -177,6 +181,8 @@ async def test_a_server_that_never_answers_is_given_up(tmp_path: Path) -> None:
         source = Source(kind="git", location=f"git://127.0.0.1:{port}/o/r")
         with pytest.raises(Failure, match="took longer than 1 s"):
             await room.fetch("svc", source, "0" * 8)
+        async with asyncio.timeout(20):
+            await ended.wait()
 
 
 async def test_a_repository_runs_and_update_fetches_again(tmp_path: Path) -> None:
