@@ -22,6 +22,12 @@ from .server import Server
 from .stream import Channel, Pulse, answer
 from .streams import Streams
 
+_LATER = 1.0
+"""Seconds for which a socket that does not open is left alone."""
+
+_SOON = 0.02
+"""The same for the core of this host."""
+
 _PATIENCE = 1.0
 """Seconds that callers have to close their lines to a server that leaves."""
 
@@ -215,6 +221,10 @@ class LaneTransport:
                 return calls
         raise Unreachable(service)
 
+    def _own(self) -> set[str]:
+        """The sockets of this host's core, which is missed by everyone until it is back."""
+        return {path for service in self._here for path in self._resolver.lanes(service)}
+
     async def _open(self, path: str) -> _Calls | None:
         if self._dead.get(path, 0.0) > asyncio.get_running_loop().time():
             return None
@@ -231,7 +241,7 @@ class LaneTransport:
                 lambda: Line(calls.received, calls.lost), path
             )
         except OSError:
-            self._dead[path] = loop.time() + 1.0
+            self._dead[path] = loop.time() + (_SOON if path in self._own() else _LATER)
             return None
         finally:
             del self._opening[path]
