@@ -134,12 +134,20 @@ class Writer:
         return result
 
     async def _serve(self) -> None:
-        while self._jobs or not self._closed:
-            await self._wake.wait()
-            self._wake.clear()
-            while self._jobs:
-                group = self._next_group()
-                _tell(group, await self._commit(group))
+        group: list[_Job] = []
+        try:
+            while self._jobs or not self._closed:
+                await self._wake.wait()
+                self._wake.clear()
+                while self._jobs:
+                    group = self._next_group()
+                    _tell(group, await self._commit(group))
+        finally:
+            # Whatever has ended it: nobody waits for ever, and nobody is let in any more.
+            self._closed = True
+            ended = errors.Unavailable("store", "the store is closed")
+            waiting = [*group, *self._jobs]
+            _tell(waiting, [ended] * len(waiting))
 
     def _next_group(self) -> list[_Job]:
         group = [self._jobs.popleft()]
