@@ -52,7 +52,7 @@ def test_a_student_is_added_once_and_whole(students: Live) -> None:
     )
 
 
-def test_an_admin_sees_the_table_and_other_services_do_not(students: Live) -> None:
+def test_an_admin_sees_the_table(students: Live) -> None:
     listed = students.micro("store", "list", "--table=students", "usersByClass/secondGrade").lines
     assert listed == ["usersByClass/secondGrade/id2", "usersByClass/secondGrade/id3"]
     assert "students" in students.micro("store", "tables").lines

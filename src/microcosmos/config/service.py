@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import aclosing
 from typing import Any
 
 import msgspec
 
 from microcosmos.base import codec, errors
+from microcosmos.base.audit import Audit, unaudited
 from microcosmos.rpc.handler import endpoint
 from microcosmos.rpc.server import Access, Endpoint, Hosted
 
@@ -53,14 +54,6 @@ MAX_CHANGES = 100
 """Changes of one revision that the history shows."""
 
 
-Audit = Callable[[str, str, str], Awaitable[None]]
-"""Notes who did what: the action, what it was done to, and the rest."""
-
-
-async def _unaudited(action: str, subject: str, detail: str) -> None:
-    pass
-
-
 class ConfigService:
     """Serves config.
 
@@ -70,9 +63,7 @@ class ConfigService:
         audit: notes that the key was changed.
     """
 
-    def __init__(
-        self, config: Config, *, trusting: bool = False, audit: Audit = _unaudited
-    ) -> None:
+    def __init__(self, config: Config, *, trusting: bool = False, audit: Audit = unaudited) -> None:
         self._config = config
         self._trusting = trusting
         self._audit = audit

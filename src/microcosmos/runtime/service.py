@@ -7,6 +7,7 @@ from typing import Any
 
 from microcosmos.auth.interface import Account
 from microcosmos.base import context
+from microcosmos.base.audit import Audit, unaudited
 from microcosmos.rpc.handler import endpoint
 from microcosmos.rpc.server import Access, Hosted
 
@@ -18,14 +19,6 @@ from .uploads import Upload
 NAME = "runtime"
 
 
-Audit = Callable[[str, str, str], Awaitable[None]]
-"""Notes who did what: the action, what it was done to, and how."""
-
-
-async def _unaudited(action: str, subject: str, detail: str) -> None:
-    pass
-
-
 class RuntimeService:
     """Serves a runtime; each call is about the namespace that it is made in.
 
@@ -34,7 +27,7 @@ class RuntimeService:
         audit: notes changes of deployments.
     """
 
-    def __init__(self, runtime: ProcessRuntime, audit: Audit = _unaudited) -> None:
+    def __init__(self, runtime: ProcessRuntime, audit: Audit = unaudited) -> None:
         self._runtime = runtime
         self._audit = audit
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import Any
 
 import msgspec
 
 from microcosmos.base import errors
+from microcosmos.base.audit import Audit, unaudited
 from microcosmos.rpc.handler import endpoint
 from microcosmos.rpc.server import Hosted
 
@@ -29,13 +30,6 @@ PAGE_BYTES = 1024 * 1024
 _HIDDEN = "$"
 _INDEX = "$index"
 
-Audit = Callable[[str, str, str], Awaitable[None]]
-"""Notes who did what: the action, what it was done to, and how."""
-
-
-async def _unaudited(action: str, subject: str, detail: str) -> None:
-    pass
-
 
 class StoreService:
     """Serves a store.
@@ -48,7 +42,7 @@ class StoreService:
         audit: notes changes of grants.
     """
 
-    def __init__(self, store: Store, audit: Audit = _unaudited) -> None:
+    def __init__(self, store: Store, audit: Audit = unaudited) -> None:
         self._store = store
         self._grants = Grants(store)
         self._rights = rights.Rights(store, self._grants)
