@@ -9,10 +9,9 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, 
 from contextlib import aclosing
 from typing import Any
 
-import msgspec
 from msgspec.structs import astuple
 
-from microcosmos.base import codec, context
+from microcosmos.base import codec, context, payload
 
 from .signature import Function, Signature
 from .whole import read_again
@@ -37,12 +36,12 @@ class Invocation:
         self, function: Function, signature: Signature, service: str, *, lenient: bool
     ) -> None:
         try:
-            self._decode = _decoder(signature.request, lenient=lenient)
-            self._decode_item = _decoder(signature.item, lenient=lenient)
+            self._decode = payload.decoder(signature.request, lenient=lenient)
+            self._decode_item = payload.decoder(signature.item, lenient=lenient)
         except TypeError as exc:
             raise TypeError(f"{function.__name__}: {exc}") from None
         self._service = service
-        self._encode = msgspec.json.Encoder(enc_hook=_to_foreign).encode
+        self._encode = payload.encode
         # No answer at all is an empty object; one that may be None is what it is.
         self._none = b"{}" if signature.returns in (None, type(None), Any) else b"null"
         self._arguments = _arguments(signature)
@@ -92,26 +91,6 @@ class Invocation:
             except (*codec.DECODE_ERRORS, ValueError) as exc:
                 item = read_again(self._decode_item, message, exc, self._service)
             yield item
-
-
-def _decoder(kind: Any, *, lenient: bool) -> Callable[[bytes], Any]:
-    return msgspec.json.Decoder(kind, strict=not lenient, dec_hook=_from_foreign).decode
-
-
-def _from_foreign(kind: Any, value: Any) -> Any:
-    """Let pydantic models be read by their own rules."""
-    if kind is object:
-        return value
-    if validate := getattr(kind, "model_validate", None):
-        return validate(value)
-    raise NotImplementedError(f"no way to read a {kind}")
-
-
-def _to_foreign(value: Any) -> Any:
-    """Let pydantic models be written by their own rules."""
-    if dump := getattr(value, "model_dump", None):
-        return dump(mode="json")
-    raise NotImplementedError(f"a {type(value).__name__} cannot be written as JSON")
 
 
 def _arguments(signature: Signature) -> Callable[..., tuple[Any, ...]]:
