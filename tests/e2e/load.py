@@ -72,7 +72,11 @@ class Load:
     @property
     def window(self) -> float:
         """Seconds from the first error's begin to the last one's end."""
-        failed = self.errors
+        return self.missed()
+
+    def missed(self, since: int = 0) -> float:
+        """The same of the calls that ended after so many others."""
+        failed = [answer for answer in self.journal[since:] if not answer.good]
         return max(a.ended for a in failed) - min(a.began for a in failed) if failed else 0.0
 
     @property

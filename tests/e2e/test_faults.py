@@ -179,6 +179,7 @@ def test_a_killed_server_leaves_no_child_and_its_services_come_back(
     site.start()
     until(lambda: site.web.get("/steady").status_code == 200)
     assert len(pids(site)) == 2
+    until(lambda: site.web.get("/helloworld").status_code == 200)
     assert site.call("helloworld", "--name=back") == {"msg": "Hello back"}
     until(lambda: site.status("wrong")["status"] == "error")
     for row in (after := site.micro("status", "-o", "json").json):

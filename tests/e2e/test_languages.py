@@ -11,13 +11,14 @@ import shutil
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from microcosmos.runtime.source import examples_folder
 
-from .live import Live, until
+from .live import Live, client, until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
@@ -44,7 +45,7 @@ own.addEndpoint("echo", json((msg) => msg.json()));
 own.addEndpoint("text", (_, msg) => msg.respond("no JSON"));
 own.addEndpoint("empty", (_, msg) => msg.respond());
 own.addEndpoint("throws", () => { throw new Error("out of cheese"); });
-own.addEndpoint("silent", () => {});
+own.addEndpoint("silent", () => console.log("silent has been asked"));
 process.once("SIGTERM", () => nc.drain());
 console.log("ready");
 """
@@ -163,7 +164,11 @@ def test_a_core_that_comes_back_knows_its_node_services(another: Callable[..., L
     live.back("core", core)
     until(lambda: '"running"' in live.type("status", "stays", "--output", "json").out)
     assert pid() == first
-    os.kill(first, signal.SIGKILL)
+    with ThreadPoolExecutor() as pool, client(live.url) as web:
+        waiting = pool.submit(web.get, "/stays/silent")
+        until(lambda: live.type("logs", "stays", "-n", "1").out == "silent has been asked\n")
+        os.kill(first, signal.SIGKILL)
+        assert waiting.result().status_code == 503, waiting.result().text
     until(lambda: pid() not in (0, first))
     until(lambda: live.status("stays")["status"] == "running")
 

@@ -18,12 +18,6 @@ SPEAKS = """
 @service.endpoint
 async def speak(line: str) -> None:
     print(line, flush=True)
-
-
-@service.endpoint(retry=False)
-async def crash() -> None:
-    print("the last words", flush=True)
-    os._exit(3)
 """
 
 
@@ -113,17 +107,38 @@ def test_a_trace_finds_its_lines(live: Live) -> None:
 
 
 def test_a_service_that_crashes_shows_its_last_words_and_comes_back(live: Live) -> None:
-    with live.running("crashy", program("crashy", more=SPEAKS)):
+    down = live.folder("crashy") / "down"
+    more = f"""
+from pathlib import Path
+
+down = Path({str(down)!r})
+
+
+@service.endpoint(retry=False)
+async def crash() -> None:
+    down.touch()
+    end()
+
+
+def end() -> None:
+    print("the last words", flush=True)
+    os._exit(3)
+
+
+# It stays down until it has been seen.
+if down.exists():
+    end()
+"""
+    with live.running("crashy", program("crashy", more=more)):
         before = live.call("crashy")["pid"]
-        seen: list[str] = []
         assert live.web.get("/crashy/crash").status_code == 503
 
-        def shown() -> bool:
+        def shown() -> str:
             row = live.admin.post("/runtime/read", json={"name": "crashy"}).json()[0]
-            seen.append(f"{row['status']} {row['error']}")
-            return seen[-1] == "error the last words"
+            return f"{row['status']} {row['error']}"
 
-        until(shown)
+        until(lambda: shown() == "error the last words")
+        down.unlink()
         until(lambda: live.status("crashy")["status"] == "running")
         row = live.status("crashy")
         assert "error" not in row["metadata"]

@@ -70,7 +70,8 @@ def test_a_certificate_that_cannot_be_used_is_told_before_anything_starts(
 
 
 def fields(server: Live) -> list[str]:
-    text = server.micro("proto", "numbered").out
+    """The fields of a message; none while the service is still starting."""
+    text = server.type("proto", "numbered").out
     body = text.partition("message CallRequest {\n")[2].partition("}")[0]
     return [line.strip() for line in body.splitlines()]
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import time
+from collections.abc import Callable
 
 import pytest
 
@@ -14,6 +16,8 @@ from .load import Load
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 log = logging.getLogger("tests.e2e")
+
+Another = Callable[..., Live]
 
 
 def test_updates_of_a_folder_lose_no_request(live: Live) -> None:
@@ -94,33 +98,62 @@ def test_a_killed_replica_is_missed_by_its_own_callers_for_less_than_a_second(li
         Load(live.url, "/victim") as own,
         Load(live.url, "/neighbour") as other,
     ):
+        windows = []
         for _ in range(3):
             pid = int(live.web.get("/victim").json()["pid"])
+            before = len(own.journal)
             os.kill(pid, signal.SIGKILL)
             own.more(60)
             until(lambda: len(replicas(live, "victim")) == 3)
+            windows.append(own.missed(before))
         # Callers in step with each other may each meet the same replica for a while.
         until(lambda: len({answer.text for answer in own.journal[-200:] if answer.good}) == 3)
     assert other.errors == [], other.told()
-    assert own.window < 1.0 * 3, own.told()
+    assert max(windows) < 1.0, own.told()
     assert len(own.errors) <= 6, own.told()
     log.info("replica: %s", own.told())
 
 
 def test_the_only_replica_is_back_within_a_second(live: Live) -> None:
+    began = time.monotonic()
     with (
         live.running("lonely", program("lonely")),
         live.running("bystander", program("bystander")),
-        Load(live.url, "/lonely") as own,
-        Load(live.url, "/bystander") as other,
     ):
-        os.kill(int(live.web.get("/lonely").json()["pid"]), signal.SIGKILL)
-        own.more(40)
+        start = (time.monotonic() - began) / 2
+        with Load(live.url, "/lonely") as own, Load(live.url, "/bystander") as other:
+            os.kill(int(live.web.get("/lonely").json()["pid"]), signal.SIGKILL)
+            own.more(40)
     assert other.errors == [], other.told()
     assert {answer.status for answer in own.errors} <= {503}, own.told()
     log.info("only replica: %s", own.told())
-    # On a quiet machine under one second; here others work beside us.
-    assert own.window < 3.0, own.told()
+    # On a quiet machine under one second; on a busy one no process starts as fast.
+    assert own.window < max(3.0, 2 * start), own.told()
+
+
+def test_nobody_waits_for_a_dead_replica_though_the_engine_has_not_noticed(
+    another: Another,
+) -> None:
+    server = another().start()
+    with server.running("lonely", program("lonely")):
+        pid = int(server.web.get("/lonely").json()["pid"])
+        engine = server.pid("nats")
+        os.kill(engine, signal.SIGSTOP)
+        try:
+            os.kill(pid, signal.SIGKILL)
+            # First the socket refuses, later the registry says it; the engine never does.
+            lost = until(lambda: (a := server.web.get("/lonely")).status_code != 200 and a)
+            told = [server.web.get("/lonely") for _ in range(20)]
+            known = {"service": "lonely"}
+            until(lambda: server.web.get("/registry/getService", params=known).status_code == 404)
+            told += [server.web.get("/lonely") for _ in range(20)]
+        finally:
+            os.kill(engine, signal.SIGCONT)
+        for answer in (lost, *told):
+            assert answer.status_code == 503, answer.text
+            if answer is not lost:
+                assert answer.json()["Detail"].startswith("no replica of lonely is alive")
+        until(lambda: server.web.get("/lonely").status_code == 200)
 
 
 def replicas(live: Live, name: str) -> list[str]:

@@ -85,6 +85,28 @@ def test_a_service_that_is_expected_back_is_known_and_has_nothing() -> None:
     assert table.endpoint("a", "A.Call") is not None
 
 
+def test_what_all_the_replicas_of_this_host_left_behind_is_not_looked_for_elsewhere() -> None:
+    table = Table({"registry": "/core.sock"})
+    here, there = laned("1", "/1.sock"), laned("2", "/2.sock", host="another")
+    assert table.elsewhere("a")
+    assert table.elsewhere("registry"), "other hosts have cores too"
+    table.apply(change("create", service("a", here)))
+    assert (table.elsewhere("a"), table.lost("a")) == (False, False)
+    table.apply(change("create", service("a", there, version="2")))
+    assert table.elsewhere("a")
+    table.apply(change("delete", service("a", version="2")))
+    assert not table.elsewhere("a")
+    table.apply(change("update", Service(name="a")))
+    assert (table.elsewhere("a"), table.lost("a")) == (False, True)
+    table.apply(change("update", service("a", node("3"))))
+    assert (table.elsewhere("a"), table.lost("a")) == (True, False)
+    table.apply(change("update", Service(name="a")))
+    assert (table.elsewhere("a"), table.lost("a")) == (True, True)
+    table.apply(change("update", service("a", here)))
+    table.apply(change("delete", Service(name="a")))
+    assert (table.elsewhere("a"), table.lost("a")) == (True, False)
+
+
 def test_a_service_that_is_gone_is_not_known() -> None:
     table = Table()
     about = service("a", laned("1", "/1.sock"), endpoints=[Endpoint(name="A.Call")])

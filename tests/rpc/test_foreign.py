@@ -62,6 +62,8 @@ async def _client(url: str) -> AsyncIterator[Client]:
         await group.add_endpoint(name=name, handler=handler)
         about = {"micro.subject": f"foreign.{name}", "retry": "false"}
         endpoints.append(Endpoint(name=f"Foreign.{name.capitalize()}", metadata=about))
+    # What it has subscribed to is only on its way yet.
+    await by_nats.settle(nc)
     table = Table()
     record = Service(name="foreign", endpoints=endpoints, nodes=[Node(id="n")])
     table.apply(Result(action="create", service=record, timestamp=0))

@@ -118,6 +118,39 @@ class TestLines:
             first.cancel()
             assert await second == b'{"msg":"Hello Jo"}'
 
+    async def test_a_line_that_is_lost_before_its_first_call_holds_nobody(
+        self, tmp_path: Path
+    ) -> None:
+        reported: list[object] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, what: reported.append(what))
+        addresses = Addresses()
+        addresses.known.add("demo")
+        transport = LaneTransport(addresses)
+        client = Client([transport], addresses)
+        # A process that dies or leaves may still take a line. When that is lost, its caller is
+        # anywhere between opening it and sending by it.
+        for said in (b"", frames.pack(frames.GOAWAY, 0, b"")):
+            for turns in range(12):
+                path = tmp_path / f"{len(said)}-{turns}.sock"
+                addresses.paths["demo"] = [str(path)]
+                with socket.socket(socket.AF_UNIX) as listener:
+                    listener.bind(str(path))
+                    listener.listen()
+                    listener.setblocking(False)
+                    waiting = asyncio.create_task(
+                        client.call("demo", "Demo.Call", timeout=2, retry=False)
+                    )
+                    for _ in range(turns):
+                        await asyncio.sleep(0)
+                    with contextlib.suppress(BlockingIOError):
+                        taken, _ = listener.accept()
+                        taken.sendall(said)
+                        taken.close()
+                with pytest.raises(errors.Unavailable):
+                    await waiting
+        await transport.close()
+        assert reported == []
+
     async def test_closing_fails_what_waits(self, tmp_path: Path) -> None:
         async with lane_net(tmp_path) as net:
             gate = Gate()
@@ -278,6 +311,46 @@ async def test_a_dead_lane_falls_back_to_nats(tmp_path: Path, nats_url: str) -> 
         for _ in range(5):
             assert await client.call("demo", "Demo.Fail") == b'"well"'
         assert (near_handler.calls, far_handler.calls) == (1, 5)
+
+
+@pytest.mark.parametrize("elsewhere", [False, True])
+async def test_a_call_to_the_dead_of_this_host_does_not_go_by_nats(
+    tmp_path: Path, nats_url: str, elsewhere: bool
+) -> None:
+    async with nats_net(nats_url) as far, lane_net(tmp_path) as near:
+        # NATS has not noticed yet that the replica is dead, and so it hands calls to it.
+        dead = Failing()
+        await far.serve(dead.endpoint)
+        path = tmp_path / "dead.sock"
+        with socket.socket(socket.AF_UNIX) as left:
+            left.bind(str(path))
+        near.addresses.known.add("demo")
+        near.addresses.paths["demo"] = [str(path)]
+        near.addresses.here = set() if elsewhere else {"demo"}
+        client = Client([near.transport, far.transport], near.addresses)
+        for paths in ([str(path)], []):
+            near.addresses.paths["demo"] = paths
+            if elsewhere:
+                assert await client.call("demo", "Demo.Fail") == b'"well"'
+                continue
+            with pytest.raises(errors.Unavailable, match="no replica of demo is alive"):
+                await client.call("demo", "Demo.Fail")
+            with pytest.raises(errors.Unavailable, match="no replica of demo is alive"):
+                async with client.stream("demo", "Demo.Fail"):
+                    pass
+        assert bool(dead.calls) == elsewhere
+
+
+async def test_a_lane_of_a_replica_that_leaves_still_falls_back_to_nats(
+    tmp_path: Path, nats_url: str
+) -> None:
+    async with nats_net(nats_url) as far, lane_net(tmp_path) as near:
+        await far.serve(call)
+        near.addresses.here.add("demo")
+        # It takes its socket away; who has not heard yet of its successor finds that by NATS.
+        near.addresses.paths["demo"] = [str(tmp_path / "left.sock")]
+        client = Client([near.transport, far.transport], near.addresses)
+        assert await client.call("demo", "Demo.Call") == b'{"msg":"Hello World"}'
 
 
 async def test_a_service_of_another_host_is_called_by_nats(tmp_path: Path, nats_url: str) -> None:

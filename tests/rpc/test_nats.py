@@ -219,6 +219,28 @@ async def test_a_lost_server_fails_what_waits_and_comes_back(own_nats: NatsServe
         gate.opened.set()
 
 
+async def test_who_waits_for_a_service_whose_last_replica_died_is_told(nats_url: str) -> None:
+    async with nats_net(nats_url) as net:
+        gates = {"demo": Gate(), "other": Gate()}
+        for name, gate in gates.items():
+            await net.serve(gate.endpoint, service=name)
+        dead, other = (
+            asyncio.create_task(net.client.call(name, "Demo.Wait", timeout=60, retry=False))
+            for name in gates
+        )
+        await until(lambda: all(gate.entered for gate in gates.values()))
+        net.transport.changed("demo")  # a replica more, say
+        net.addresses.dead.add("demo")
+        net.transport.changed("other")
+        await asyncio.sleep(0)
+        assert not dead.done()
+        net.transport.changed("demo")
+        with pytest.raises(errors.ConnectionLost, match="last replica died before demo"):
+            await dead
+        gates["other"].opened.set()
+        assert await other == b'"through"'
+
+
 async def test_nobody_at_the_address_is_told_soon_and_with_its_cause(own_nats: NatsServer) -> None:
     own_nats.kill()
     with pytest.raises(errors.Unavailable, match=f"cannot connect to {own_nats.url}"):

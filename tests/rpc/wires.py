@@ -44,12 +44,20 @@ class Addresses:
     def __init__(self) -> None:
         self.paths: dict[str, list[str]] = {}
         self.known: set[str] = set()
+        self.here: set[str] = set()
+        self.dead: set[str] = set()
 
     def lanes(self, service: str) -> list[str]:
         return self.paths.get(service, [])
 
     def subject(self, service: str, endpoint: str) -> str:
         return names.subject(service, endpoint)
+
+    def elsewhere(self, service: str) -> bool:
+        return service not in self.here
+
+    def lost(self, service: str) -> bool:
+        return service in self.dead
 
     def knows(self, service: str) -> bool:
         return service in self.known

@@ -28,6 +28,7 @@ class Table:
         self._services: dict[str, dict[str, Service]] = {}
         self._endpoints: dict[str, dict[str, Endpoint]] = {}
         self._lanes: dict[str, list[str]] = {}
+        self._here: set[str] = set()
         self._subjects: dict[str, dict[str, str]] = {}
         self._fixed = {name: [path] for name, path in (fixed or {}).items()}
         self._listeners: list[Callable[[str], None]] = []
@@ -59,13 +60,18 @@ class Table:
 
     def _refresh(self, name: str) -> None:
         versions = self._services.get(name, {})
+        nodes = [node for service in versions.values() for node in service.nodes]
         lanes = [
             node.metadata[LANE]
-            for service in versions.values()
-            for node in service.nodes
+            for node in nodes
             if LANE in node.metadata and node.metadata.get(HOST) == self._host
         ]
         _set(self._lanes, name, lanes)
+        if nodes and len(lanes) == len(nodes):
+            self._here.add(name)
+        elif nodes or not versions:
+            # Else it is expected back, and will be where it was.
+            self._here.discard(name)
         known = [one for version in [*versions.values()][::-1] for one in version.endpoints]
         subjects = {one.name: one.metadata[SUBJECT] for one in known if SUBJECT in one.metadata}
         _set(self._endpoints, name, {one.name: one for one in known})
@@ -76,6 +82,15 @@ class Table:
     def lanes(self, service: str) -> list[str]:
         """The sockets of the living replicas on this host."""
         return self._lanes.get(service) or self._fixed.get(service) or []
+
+    def elsewhere(self, service: str) -> bool:
+        """Whether replicas may be alive that no socket of this host leads to."""
+        return service not in self._here
+
+    def lost(self, service: str) -> bool:
+        """Whether the service is known, and every replica of it has died."""
+        versions = self._services.get(service)
+        return versions is not None and not any(one.nodes for one in versions.values())
 
     def knows(self, service: str) -> bool:
         """Whether the service is registered, though perhaps none of it is alive just now."""

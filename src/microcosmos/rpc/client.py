@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 
 from microcosmos.base import context, errors
 
-from .interface import DEFAULT_TIMEOUT, Call, Resolver, Stream, Transport, Unreachable
+from .interface import DEFAULT_TIMEOUT, Call, Gone, Resolver, Stream, Transport, Unreachable
 
 RETRY_PAUSE = 0.05
 """Seconds, about, between a call that failed for a passing reason and its one retry."""
@@ -151,6 +151,8 @@ class Client:
         for transport in self._transports:
             try:
                 return await transport.open(call)
+            except Gone:
+                break
             except Unreachable:
                 continue
         raise self._nobody(call)
@@ -162,6 +164,8 @@ class Client:
             for transport in self._transports:
                 try:
                     return await transport.call(call)
+                except Gone:
+                    break
                 except Unreachable:
                     continue
             raise self._nobody(call)

@@ -115,8 +115,14 @@ class Resolver(Protocol):
     def subject(self, service: str, endpoint: str) -> str:
         """The NATS subject of an endpoint."""
 
+    def elsewhere(self, service: str) -> bool:
+        """Whether replicas may be alive that no socket of this host leads to."""
+
     def knows(self, service: str) -> bool:
         """Whether the service is registered at all."""
+
+    def lost(self, service: str) -> bool:
+        """Whether the service is known, and every replica of it has died."""
 
     def retries(self, service: str, endpoint: str) -> bool:
         """Whether an endpoint may be called again after a passing failure."""
@@ -124,6 +130,14 @@ class Resolver(Protocol):
 
 class Unreachable(Exception):
     """A transport could not even send a call; nothing has happened, so another may try."""
+
+
+class Gone(Unreachable):
+    """The same, but no other transport leads further: all that there is of the service is dead.
+
+    NATS learns of a death by itself, and perhaps later: until then it hands calls to the dead, and
+    their callers would wait for nothing.
+    """
 
 
 def check_size(call: Call) -> None:

@@ -10,12 +10,12 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from microcosmos.base import errors
 
 from . import frames
-from .interface import MAX_BODY, Call, Resolver, Stream, Unreachable, check_size, too_large
+from .interface import MAX_BODY, Call, Gone, Resolver, Stream, Unreachable, check_size, too_large
 from .line import Line
 from .pending import Pending
 from .server import Server
@@ -27,6 +27,9 @@ _LATER = 1.0
 
 _SOON = 0.02
 """The same for the core of this host."""
+
+_ATTEMPTS = 2
+"""How often a socket is tried that opens and is lost before anything was sent."""
 
 _PATIENCE = 1.0
 """Seconds that callers have to close their lines to a server that leaves."""
@@ -161,6 +164,18 @@ class _Answers:
             task.cancel()
 
 
+class _Shut(NamedTuple):
+    """A socket that did not open.
+
+    Attributes:
+        until: when it is tried again.
+        refused: nobody listens there any more: its process has died without leaving.
+    """
+
+    until: float
+    refused: bool
+
+
 class LaneTransport:
     """Calls to replicas on this host; see `interface.Transport`.
 
@@ -175,7 +190,7 @@ class LaneTransport:
         self._resolver = resolver
         self._here = frozenset(here)
         self._lines: dict[str, _Calls] = {}
-        self._dead: dict[str, float] = {}
+        self._shut: dict[str, _Shut] = {}
         self._turns: dict[str, int] = {}
         self._opening: dict[str, asyncio.Task[_Calls | None]] = {}
         self._pulse = Pulse()
@@ -202,7 +217,7 @@ class LaneTransport:
         """The sockets of a service, the one whose turn it is first."""
         paths = self._resolver.lanes(service)
         if not paths:
-            raise Unreachable(service)
+            raise self._unreachable(service, paths)
         if len(paths) == 1:
             return paths
         # Each service counts its own turns: two that are called in turn would else each meet the
@@ -219,35 +234,52 @@ class LaneTransport:
                 calls = await self._open(path)
             if calls is not None:
                 return calls
-        raise Unreachable(service)
+        raise self._unreachable(service, paths)
+
+    def _unreachable(self, service: str, paths: list[str]) -> Unreachable:
+        if self._resolver.elsewhere(service):
+            return Unreachable(service)
+        shut = [self._shut.get(path) for path in paths]
+        return Gone(service) if all(one and one.refused for one in shut) else Unreachable(service)
 
     def _own(self) -> set[str]:
         """The sockets of this host's core, which is missed by everyone until it is back."""
         return {path for service in self._here for path in self._resolver.lanes(service)}
 
     async def _open(self, path: str) -> _Calls | None:
-        if self._dead.get(path, 0.0) > asyncio.get_running_loop().time():
-            return None
-        opening = self._opening.get(path)
-        if opening is None:
-            opening = self._opening[path] = asyncio.create_task(self._connect(path))
-        return await asyncio.shield(opening)
+        """A line to a socket, if it opens."""
+        for _ in range(_ATTEMPTS):
+            shut = self._shut.get(path)
+            if shut is not None and shut.until > asyncio.get_running_loop().time():
+                return None
+            opening = self._opening.get(path)
+            if opening is None:
+                opening = self._opening[path] = asyncio.create_task(self._connect(path))
+            calls = await asyncio.shield(opening)
+            # A process that is dying may still take a line, and it is lost before anybody has
+            # come to use it. What has become of the process the next attempt tells.
+            if calls is None or calls.usable:
+                return calls
+        return None
 
     async def _connect(self, path: str) -> _Calls | None:
         loop = asyncio.get_running_loop()
         calls = _Calls(lambda: self._lost(path, calls), self._pulse)
+        # Before it is open: the first that comes may be that it is to be closed.
+        calls.line = Line(calls.received, calls.lost)
         try:
-            _, line = await loop.create_unix_connection(
-                lambda: Line(calls.received, calls.lost), path
-            )
-        except OSError:
-            self._dead[path] = loop.time() + (_SOON if path in self._own() else _LATER)
+            await loop.create_unix_connection(lambda: calls.line, path)
+        except OSError as exc:
+            now = loop.time()
+            self._shut = {known: shut for known, shut in self._shut.items() if shut.until > now}
+            until = now + (_SOON if path in self._own() else _LATER)
+            self._shut[path] = _Shut(until, isinstance(exc, ConnectionRefusedError))
             return None
         finally:
             del self._opening[path]
-        self._dead.pop(path, None)
-        calls.line = line
-        self._lines[path] = calls
+        self._shut.pop(path, None)
+        if calls.usable:
+            self._lines[path] = calls
         return calls
 
     def _lost(self, path: str, calls: _Calls) -> None:

@@ -121,6 +121,11 @@ class NatsTransport:
             raise _cannot_send(call, exc) from None
         return subject
 
+    def changed(self, service: str) -> None:
+        """The resolver knows another thing of a service: who waits for the dead is told."""
+        if len(self._pending) and self._resolver and self._resolver.lost(service):
+            self._pending.fail_all("its last replica died", service)
+
     async def _listen(self) -> None:
         """Subscribe to the answers, once, however many calls are waiting for that."""
         if self._opening is None:

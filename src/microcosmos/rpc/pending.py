@@ -88,10 +88,10 @@ class Pending:
         if (waiting := self._waiting.get(number)) and not waiting[1].done():
             waiting[1].set_exception(error)
 
-    def fail_all(self, reason: str) -> None:
-        """The line broke: none of these will be answered."""
+    def fail_all(self, reason: str, service: str = "") -> None:
+        """The line broke, or one service died: none of its calls will be answered."""
         for call, future in list(self._waiting.values()):
-            if not future.done():
+            if not future.done() and service in ("", call.service):
                 detail = f"{reason} before {call.service} {call.endpoint} answered"
                 future.set_exception(errors.ConnectionLost(call.service, detail))
 

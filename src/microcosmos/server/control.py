@@ -155,9 +155,17 @@ class OneSocket:
         """Nothing here goes by NATS."""
         return ""
 
+    def elsewhere(self, service: str) -> bool:
+        """There is nothing but that socket."""
+        return False
+
     def knows(self, service: str) -> bool:
         """Whether it is that service."""
         return service == self._service
+
+    def lost(self, service: str) -> bool:
+        """Nothing tells."""
+        return False
 
     def retries(self, service: str, endpoint: str) -> bool:
         """A process must not be started twice."""

@@ -74,6 +74,7 @@ class World:
         transports: list[Transport] = [self._lanes]
         if self._by_nats is not None:
             transports.append(self._by_nats)
+            self.table.on_change(self._by_nats.changed)
         self.client = Client(transports, self.table, identity=identity, namespace=namespace)
         # What comes by the account of a namespace is of that one, whatever it says. The first is
         # the only one that an engine of somebody else has.

@@ -58,6 +58,7 @@ class LivePlatform:
         transports: list[Transport] = [self._lanes] if lane else []
         if self._by_nats is not None:
             transports.append(self._by_nats)
+            self.table.on_change(self._by_nats.changed)
         self._identity: Identity | None = None
         self.client = Client(
             transports, self.table, identity=self.header, namespace=membership.namespace
