@@ -1,5 +1,6 @@
 """The peers: what each starts, and how it is loaded. One function is one visit."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -54,6 +55,54 @@ def nats_rpc(lab: Lab) -> Figures:
 def nats_rpc_headers(lab: Lab) -> Figures:
     """Bare nats-py request and reply of 20 bytes, three short headers on the request."""
     return _nats_rpc(lab, "--headers")
+
+
+def nats_broker(lab: Lab) -> Figures:
+    """Bare nats-py with two headers; a message to 1,000 subscriptions of one process."""
+    return messaging(lab, "peers/nats_broker.py")
+
+
+def messaging(lab: Lab, program: str) -> Figures:
+    """Messages a second that a program publishes, and how long one takes to 1,000 subscribers."""
+    lab.nats()
+    timing = (str(lab.timing.warmup), str(lab.timing.seconds))
+    path = BENCH / program
+    flood = printed(lab, sys.executable, path, "publish", *timing)
+    fan_out = printed(lab, sys.executable, path, "fan_out", *timing)
+    return {"messages/s": flood["per_second"], "ms to 1,000 subscribers": fan_out["ms"]}
+
+
+def jetstream(lab: Lab) -> Figures:
+    """Bare nats-py on JetStream, each message synced to the disk before it is acknowledged."""
+    lab.jetstream("always")
+    return publishing(lab, "peers/jetstream.py")
+
+
+def publishing(lab: Lab, program: str) -> Figures:
+    """Events a second of a program, as many on their way as it likes and by 64 who wait."""
+    timing = (str(lab.timing.warmup), str(lab.timing.seconds))
+    path = BENCH / program
+    flood = printed(lab, sys.executable, path, "publish", *timing)
+    waited = printed(lab, sys.executable, path, "await", "64", *timing)
+    return {"events/s": flood["per_second"], "events/s, 64 publishers": waited["per_second"]}
+
+
+def jetstream_consumer(lab: Lab) -> Figures:
+    """Bare nats-py: a durable pull consumer, 100 fetched at a time, each acknowledged."""
+    lab.jetstream("2s")
+    return consuming(lab, "peers/jetstream.py")
+
+
+def consuming(lab: Lab, program: str) -> Figures:
+    """Events a second that a program works off, of those that it has published first."""
+    found = printed(lab, sys.executable, BENCH / program, "consume", str(lab.timing.seconds))
+    return {"events/s": found["per_second"]}
+
+
+def printed(lab: Lab, *command: str | Path) -> Figures:
+    """The figures that a program prints in its last line."""
+    figures: Figures = json.loads(lab.call(*command, timeout=120).splitlines()[-1])
+    return figures
 
 
 def grpc_nats(lab: Lab) -> Figures:

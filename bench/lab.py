@@ -136,6 +136,24 @@ class Lab:
             self.start(binary, *address, cores=both, ready="Server is ready")
         return self._nats_url
 
+    def jetstream(self, sync: str) -> str:
+        """A nats-server that keeps streams in the folder of this visit; its URL.
+
+        Args:
+            sync: ``always``, or the seconds between two times that they are put on the disk.
+        """
+        if not self._nats_url:
+            port = free_port()
+            self._nats_url = f"nats://127.0.0.1:{port}"
+            streams = {"store_dir": str(self.folder / "nats"), "sync_interval": sync}
+            address = {"host": "127.0.0.1", "port": port, "max_payload": 8 * 1024 * 1024}
+            file = self.folder / "nats.conf"
+            file.write_text(json.dumps({**address, "jetstream": streams}))
+            both = tuple({*self.layout.server, *self.layout.load})
+            binary = Path(sys.executable).with_name("nats-server")
+            self.start(binary, "-c", file, cores=both, ready="Server is ready")
+        return self._nats_url
+
     def wrk(self, url: str) -> Figures:
         """Requests per second and median latency at 64 connections, after the right answer."""
         self.wait_for_hello(url)

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import sockets
-from contenders import SOCKETS
+from contenders import SOCKETS, consuming, messaging, printed, publishing
 from lab import BENCH, ROOT, Failed, Figures, Lab, Unavailable, get_json
 
 from microcosmos.base.home import Home
@@ -137,9 +137,47 @@ def auth_check(lab: Lab) -> Figures:
 
 
 def _printed(lab: Lab, *arguments: str) -> Figures:
-    output = lab.call(sys.executable, BENCH / "ours/store.py", *arguments, timeout=120)
-    figures: Figures = json.loads(output.splitlines()[-1])
-    return figures
+    return printed(lab, sys.executable, BENCH / "ours/store.py", *arguments)
+
+
+def broker(lab: Lab) -> Figures:
+    """Our broker as a service has it: checked, typed, with a trace, and failures reported."""
+    return messaging(lab, "ours/broker.py")
+
+
+def events(lab: Lab) -> Figures:
+    """Our events as a service has them, each synced to the disk before it is acknowledged."""
+    lab.jetstream("always")
+    return publishing(lab, "ours/events.py")
+
+
+def events_consumer(lab: Lab) -> Figures:
+    """Our group: each event read into its type, handled and acknowledged."""
+    lab.jetstream("2s")
+    return consuming(lab, "ours/events.py")
+
+
+def topics_10(lab: Lab) -> Figures:
+    """64 publishers on 10 topics."""
+    return _topics(lab, 10)
+
+
+def topics_10k(lab: Lab) -> Figures:
+    """64 publishers on 10,000 topics."""
+    return _topics(lab, 10_000)
+
+
+def _topics(lab: Lab, count: int) -> Figures:
+    lab.jetstream("always")
+    timing = ("64", str(lab.timing.warmup), str(lab.timing.seconds))
+    path = BENCH / "ours/events.py"
+    found = printed(lab, sys.executable, path, "topics", str(count), *timing)
+    return {"events/s, 64 publishers": found["per_second"]}
+
+
+def schema_check(lab: Lab) -> Figures:
+    """The check of an event of 70 bytes by its schema: typed, plain, and as it is consumed."""
+    return printed(lab, sys.executable, BENCH / "ours/events.py", "check")
 
 
 def server_start(lab: Lab) -> Figures:

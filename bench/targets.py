@@ -1,4 +1,4 @@
-"""What is measured, side by side with what, and the figures that were promised (issues 2 to 4)."""
+"""What is measured, side by side with what, and the figures that were promised (issues 2 to 5)."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ MEMORY = "KiB a socket"
 P50 = "p50 ms, one caller"
 MESSAGES = "messages/s"
 WRITES = "writes/s"
+FAN_OUT = "ms to 1,000 subscribers"
+EVENTS = "events/s"
+EVENTS_64 = "events/s, 64 publishers"
 
 
 @dataclass(frozen=True)
@@ -140,6 +143,43 @@ BENCHES = {
         "shared",
         ("page_1k", "page_1m"),
         (Target("stays flat", "page ms", "page_1m", 2, "page_1k", True),),
+    ),
+    "broker": Bench(
+        "Messages that nobody remembers: publishing, and one to 1,000 subscribers of a process",
+        "apart",
+        ("nats_broker", "broker"),
+        (Target("one message to 1,000", FAN_OUT, "broker", 1.2, "nats_broker", at_most=True),),
+    ),
+    "events_publish": Bench(
+        "Durable publishing, each event synced to the disk before it is acknowledged",
+        "apart",
+        ("jetstream", "events"),
+        (
+            Target("publish", EVENTS, "events", 0.85, "jetstream"),
+            Target("64 publishers who wait", EVENTS_64, "events", 0.85, "jetstream"),
+        ),
+    ),
+    "events_consume": Bench(
+        "A group that works off events and acknowledges each; synced every 2 s",
+        "apart",
+        ("jetstream_consumer", "events_consumer"),
+        (Target("consume and acknowledge", EVENTS, "events_consumer", 0.85, "jetstream_consumer"),),
+    ),
+    "events_topics": Bench(
+        "Publishing on many topics",
+        "apart",
+        ("topics_10", "topics_10k"),
+        (Target("10,000 topics stay flat", EVENTS_64, "topics_10k", 0.85, "topics_10"),),
+    ),
+    "schema_check": Bench(
+        "The check of an event by its schema",
+        "shared",
+        ("schema_check",),
+        (
+            Target("publish, typed", "typed µs", "schema_check", 20, at_most=True),
+            Target("publish, plain", "plain µs", "schema_check", 20, at_most=True),
+            Target("consume", "consume µs", "schema_check", 20, at_most=True),
+        ),
     ),
     "auth_check": Bench(
         "The check of who may call, on the hot path",

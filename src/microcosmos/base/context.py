@@ -162,8 +162,11 @@ class Context:
         return {k: v for k, v in self.metadata.raw.items() if k not in _OWN}
 
 
-class _Outside(Context):
-    """The circumstances of a program that handles no call."""
+class Unasked(Context):
+    """The circumstances of a program that handles no call: a message or an event at most.
+
+    What is called is called by the process itself, with the metadata that is here.
+    """
 
     __slots__ = ()
 
@@ -178,7 +181,7 @@ set_current = _current.set
 
 def current() -> Context:
     """The context of the call being handled; outside of one, an empty context."""
-    return _current.get() or _Outside()
+    return _current.get() or Unasked()
 
 
 def current_or_none() -> Context | None:

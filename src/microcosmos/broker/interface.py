@@ -9,6 +9,8 @@ import msgspec
 
 from microcosmos.base import codec
 
+from .failures import Failure, Failures
+
 MAX_BODY = 8 * 1024 * 1024
 """The largest body of a message, in bytes; larger things are blobs."""
 
@@ -48,12 +50,26 @@ class Message(msgspec.Struct, gc=False):
 Sink = Callable[[Message], None]
 """Takes a message at once; it never blocks, waits or raises."""
 
+FailureSink = Callable[[Failure], None]
+"""Takes what failed at once; it never blocks, waits or raises."""
+
 
 class Subscription(Protocol):
     """A sink that is being filled."""
 
     async def close(self) -> None:
         """Fill it no more; what it was given stays given."""
+
+
+class Reports(Protocol):
+    """An address that failures of subscribers are told to, until it is closed."""
+
+    @property
+    def address(self) -> str:
+        """What publishers give as ``report``."""
+
+    async def close(self) -> None:
+        """Be told no more."""
 
 
 class Broker(Protocol):
@@ -63,10 +79,25 @@ class Broker(Protocol):
     promised between publishers.
     """
 
+    @property
+    def failures(self) -> Failures:
+        """What went wrong here, counted."""
+
     async def publish(
-        self, topic: str, body: bytes, headers: Mapping[str, str] | None = None
+        self,
+        topic: str,
+        body: bytes,
+        headers: Mapping[str, str] | None = None,
+        *,
+        report: str = "",
     ) -> None:
         """Send a message to all who listen: every subscriber, and one of each queue.
+
+        Args:
+            topic: what it is published under.
+            body: JSON, or whatever ``Content-Type`` says.
+            headers: its metadata.
+            report: where subscribers tell of their failures; this process unless said.
 
         Raises:
             errors.BadRequest: no topic, or headers that cannot be sent.
@@ -84,8 +115,18 @@ class Broker(Protocol):
 
         Raises:
             errors.BadRequest: no pattern, or no name of a queue.
+            errors.Forbidden: this process may not listen there.
             errors.Unavailable: the engine cannot be reached.
         """
 
     async def report(self, message: Message, subscriber: str, reason: str) -> None:
-        """Tell a message's publisher, in its log and counters, that a subscriber failed."""
+        """Tell a message's publisher, in its log and counters, that a subscriber failed.
+
+        A message that came without an address to report to is not reported.
+        """
+
+    async def reports(self, sink: FailureSink) -> Reports:
+        """Be told of failures under an address of one's own."""
+
+    async def close(self) -> None:
+        """Give back what it has of the engine; its subscriptions are closed by who has them."""

@@ -6,10 +6,18 @@ from typing import NamedTuple
 
 
 class Entry(NamedTuple):
-    """A command's place, ``module:name``, and the line that lists it."""
+    """A command's place, ``module:name``, and the line that lists it.
+
+    Attributes:
+        place: where it is.
+        about: what lists it.
+        below: commands of higher rooms that belong to it, by the groups that they are in: what
+            ``schema`` has is ``micro events schema types``.
+    """
 
     place: str
     about: str
+    below: tuple[tuple[str, str], ...] = ()
 
 
 _CLI = "microcosmos.cli"
@@ -19,12 +27,21 @@ _SERVER = "microcosmos.server.cli"
 
 COMMANDS = {
     "auth": Entry("microcosmos.auth.cli:auth", "Manage accounts, rules and namespaces"),
+    "broker": Entry("microcosmos.broker.cli:broker", "Publish messages, and listen to them"),
     "call": Entry(f"{_REGISTRY}:call", "Call an endpoint of a service"),
     "cli": Entry(f"{_CLI}.prompt:prompt", "Type commands at a prompt"),
     "completion": Entry(f"{_CLI}.completion:completion", "Print the completion script of a shell"),
     "config": Entry(f"{_CLI}.config:config", "Keep settings and secrets"),
     "doctor": Entry(f"{_CLI}.doctor.command:doctor", "Find out what is wrong"),
     "env": Entry(f"{_CLI}.env:env", "Show, add and choose environments"),
+    "events": Entry(
+        "microcosmos.events.cli:events",
+        "Publish, consume and read events",
+        (
+            ("", "microcosmos.gateway.asyncapi.cli:asyncapi"),
+            ("schema", "microcosmos.service.gen.topics_cli:types"),
+        ),
+    ),
     "gen": Entry("microcosmos.service.gen.cli:gen", "Make clients of services"),
     "get": Entry(f"{_REGISTRY}:get", "Get details of a service"),
     "help": Entry(f"{_CLI}.help:help_", "Show the page of a command"),
