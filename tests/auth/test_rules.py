@@ -113,7 +113,7 @@ def test_the_first_rule_that_applies_is_the_one_that_decides(
         (Rule(id="x" * 101), "id"),
         (Rule(id="a", scope="two words"), "scope"),
         (Rule(id="a", scope="**"), "scope"),
-        (Rule(id="a", resource=Resource("servce", "*", "*")), "service or \\*"),
+        (Rule(id="a", resource=Resource("servce", "*", "*")), "topic or \\*"),
         (Rule(id="a", resource=Resource("service", "", "*")), "''"),
         (Rule(id="a", resource=Resource("service", "a b", "*")), "'a b'"),
         (Rule(id="a", resource=Resource("service", "*", "x" * 201)), "xxx"),

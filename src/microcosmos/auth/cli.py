@@ -143,7 +143,8 @@ def rule(session: Session, id: str, scope: str, resource: str, access: str, prio
     """Create a rule: who may call what.
 
     RESOURCE is type:name:endpoint, such as service:helloworld:Helloworld.Call; * stands for any
-    characters.
+    characters. Of a topic it is topic:name:verb, such as topic:orders.*:publish: * is any one part
+    there, or every topic, and the verbs are publish, subscribe, consume, read and admin.
     """
     made = {
         "id": id,
@@ -157,11 +158,13 @@ def rule(session: Session, id: str, scope: str, resource: str, access: str, prio
 
 
 def _resource(text: str) -> Resource:
-    parts = text.split(":", 2)
-    if len(parts) != 3 or not all(parts):
+    # The name of a topic may have colons in it.
+    type, _, rest = text.partition(":")
+    name, _, endpoint = rest.rpartition(":")
+    if not (type and name and endpoint):
         form = "write it like service:helloworld:*"
         raise click.UsageError(f"--resource: {text[:80]!r} is not type:name:endpoint; {form}")
-    return Resource(*parts)
+    return Resource(type, name, endpoint)
 
 
 @delete.command("rule", short_help="Delete a rule")

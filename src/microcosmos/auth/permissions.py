@@ -13,7 +13,7 @@ from microcosmos.base import names
 ANSWER = 300.0
 """Seconds within which a call by NATS is answered; a stream says now and then that it lives."""
 
-SERVICES = ("api", "auth", "config", "registry", "runtime", "store")
+SERVICES = ("api", "auth", "broker", "config", "events", "registry", "runtime", "schemas", "store")
 """The services that the core answers for, in every namespace."""
 
 GOSSIP = "registry.said"
@@ -28,9 +28,40 @@ CLAIMS = ("$SYS.REQ.CLAIMS.UPDATE", "$SYS.REQ.CLAIMS.DELETE")
 _VERBS = ("PING", "INFO", "STATS")
 
 # JetStream, its buckets and objects, the engine itself, and what only the core may ask everybody.
-_OF_THE_ENGINE = ("$JS.>", "$KV.>", "$O.>", "$MQTT.>")
+_OF_THE_ENGINE = ("$KV.>", "$O.>", "$MQTT.>")
+_STREAMS = "$JS.>"
 _INBOXES = "_INBOX.>"
 _PLATFORM = ("core", "gateway")
+
+# Messages, which nobody remembers: whoever lives in the namespace says and hears them.
+_BROKER = "broker"
+_MESSAGES = f"{_BROKER}.>"
+_EVENTS = "events"
+
+_SETTINGS = "events.topic.>"
+
+# Of what a service would need of the engine's own, it may pull from a group, whose name there the
+# core has told it and nobody can guess, and acknowledge. Events go in by the subjects that the
+# stream listens on; everything else is asked of the core.
+_CONTROL = (
+    *("$JS.*", "$JS.API.*", "$JS.ACK.*"),
+    *(f"$JS.API.{noun}.>" for noun in ("ACCOUNT", "DIRECT", "META", "SERVER", "STREAM")),
+    *(
+        f"$JS.API.CONSUMER.{verb}.>"
+        for verb in (
+            *("CREATE", "DELETE", "DURABLE", "INFO", "LEADER", "LIST", "NAMES", "PAUSE", "RESET"),
+            *("PEER", "UNPIN"),
+        )
+    ),
+    *(f"$JS.API.CONSUMER.MSG.NEXT.{stream}.>" for stream in ("events-dead", "events-topics")),
+    *(
+        f"$JS.{noun}.>"
+        for noun in ("ACK.events-dead", "ACK.events-topics", "EVENT", "FC", "SNAPSHOT")
+    ),
+    "events.*",
+    "events.schedule.>",
+    _SETTINGS,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,16 +91,16 @@ def service(name: str) -> Permissions:
     """
     return Permissions(
         publish=(">",),
-        no_publish=_nobodys(),
+        no_publish=(*_nobodys(_EVENTS, _BROKER), *_CONTROL),
         # A pattern with a `>` passes for one with a `*` in its place: nothing here depends on how
         # many parts a subject has.
-        subscribe=(*_served(name), f"{names.announced(name)}.>"),
+        subscribe=(*_served(name), f"{names.announced(name)}.>", _MESSAGES, _SETTINGS),
     )
 
 
 def gateway() -> Permissions:
     """A gateway: it only calls."""
-    return Permissions(publish=(">",), no_publish=_nobodys(), replies=False)
+    return Permissions(publish=(">",), no_publish=(*_nobodys(), _STREAMS), replies=False)
 
 
 def core() -> Permissions:
@@ -79,7 +110,7 @@ def core() -> Permissions:
         publish=(">",),
         # The rest of what an account has of the system is about users, not about accounts.
         no_publish=_OF_THE_ENGINE,
-        subscribe=(*dict.fromkeys(served), GOSSIP),
+        subscribe=(*dict.fromkeys(served), GOSSIP, _MESSAGES, _SETTINGS),
         replies=False,
     )
 
@@ -118,7 +149,7 @@ def _served(name: str) -> tuple[str, ...]:
     return (f"{names.prefix(name)}>", *asked)
 
 
-def _nobodys() -> tuple[str, ...]:
+def _nobodys(*but: str) -> tuple[str, ...]:
     """What only the core and the engine send to; answers go by the right to answer."""
-    words = sorted(names.RESERVED - {names.RPC})
+    words = sorted(names.RESERVED - {names.RPC, *but})
     return ("$SYS.>", "$SRV.>", *_OF_THE_ENGINE, _INBOXES, *(f"{word}.>" for word in words))

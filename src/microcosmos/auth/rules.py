@@ -21,9 +21,9 @@ def deciding(
         resource: what is asked for, without wildcards.
     """
     found = [
-        rule for rule in rules if _applies(rule, account, namespace) and _covers(rule, resource)
+        rule for rule in rules if applies(rule, account, namespace) and _covers(rule, resource)
     ]
-    return max(found, key=_weight, default=None)
+    return max(found, key=weight, default=None)
 
 
 def applying(
@@ -31,16 +31,18 @@ def applying(
 ) -> list[Rule]:
     """The rules that say something of it; the first one decides. See `deciding`."""
     found = [
-        rule for rule in rules if _applies(rule, account, namespace) and _covers(rule, resource)
+        rule for rule in rules if applies(rule, account, namespace) and _covers(rule, resource)
     ]
-    return sorted(found, key=_weight, reverse=True)
+    return sorted(found, key=weight, reverse=True)
 
 
-def _weight(rule: Rule) -> tuple[int, bool]:
+def weight(rule: Rule) -> tuple[int, bool]:
+    """Of several rules the one that weighs most decides."""
     return rule.priority, rule.access == "DENIED"
 
 
-def _applies(rule: Rule, account: Account | None, namespace: str) -> bool:
+def applies(rule: Rule, account: Account | None, namespace: str) -> bool:
+    """Whether a rule of a namespace is about somebody."""
     if rule.scope == PUBLIC:
         return True
     if account is None:
@@ -53,13 +55,14 @@ def _applies(rule: Rule, account: Account | None, namespace: str) -> bool:
 def _covers(rule: Rule, resource: Resource) -> bool:
     pattern = rule.resource
     return (
-        _matches(pattern.type, resource.type)
-        and _matches(pattern.name, resource.name)
-        and _matches(pattern.endpoint, resource.endpoint)
+        matches(pattern.type, resource.type)
+        and matches(pattern.name, resource.name)
+        and matches(pattern.endpoint, resource.endpoint)
     )
 
 
-def _matches(pattern: str, text: str) -> bool:
+def matches(pattern: str, text: str) -> bool:
+    """Whether a part of a rule's resource stands for a text; ``*`` is any characters in it."""
     return pattern == "*" or _compiled(pattern).fullmatch(text) is not None
 
 

@@ -6,13 +6,14 @@ import re
 
 import msgspec
 
-from microcosmos.base import errors, names
+from microcosmos.base import errors, names, topics
 from microcosmos.base.clock import SYSTEM
 
 from .access import Access
 from .accounts import check_id, check_scope
 from .interface import ADMIN, ANY, ANYWHERE, PUBLIC, Account, Policy, Resource, Rule
 from .rules import applying
+from .topics import TOPIC, VERBS
 
 MAX_RULES = 1000
 """Rules of one namespace."""
@@ -22,7 +23,7 @@ HIGHEST = 2**31 - 1
 """What a rule's priority lies between: a number of 32 bits."""
 
 _PART = re.compile(r"[A-Za-z0-9*_.-]{1,200}")
-_TYPES = ("*", "service")
+_TYPES = ("*", "service", TOPIC)
 
 
 def check(rule: Rule) -> Rule:
@@ -36,16 +37,33 @@ def check(rule: Rule) -> Rule:
         check_scope(rule.scope)
     resource = rule.resource
     if resource.type not in _TYPES:
-        raise _bad(f"resource: the type is service or *, not {resource.type!r:.80}")
+        raise _bad(f"resource: the type is service, topic or *, not {resource.type!r:.80}")
+    if resource.type == TOPIC:
+        _check_topic(resource)
+    else:
+        _check_service(resource)
+    if not LOWEST <= rule.priority <= HIGHEST:
+        raise _bad(f"priority: from {LOWEST} to {HIGHEST}, not {rule.priority}")
+    return rule
+
+
+def _check_service(resource: Resource) -> None:
     for part in (resource.name, resource.endpoint):
         if not _PART.fullmatch(part):
             raise _bad(
                 f"resource: {part!r:.80} is no name of a service or an endpoint; use letters, "
                 "digits, _ . - and *, as in service:helloworld:Helloworld.Call"
             )
-    if not LOWEST <= rule.priority <= HIGHEST:
-        raise _bad(f"priority: from {LOWEST} to {HIGHEST}, not {rule.priority}")
-    return rule
+
+
+def _check_topic(resource: Resource) -> None:
+    try:
+        topics.check_pattern(resource.name)
+    except errors.BadRequest as error:
+        raise _bad(f"resource: {error.detail}") from None
+    if resource.endpoint not in (ANY, *VERBS):
+        verbs = f"{', '.join(VERBS)} and * are"
+        raise _bad(f"resource: {resource.endpoint!r:.80} is not done with topics; {verbs}")
 
 
 class Reason(msgspec.Struct, frozen=True, kw_only=True):

@@ -19,9 +19,9 @@ RPC = "rpc"
 
 RESERVED = frozenset(
     {
-        *("api", "apps", "auth", "broker", "config", "core", "dashboard", "events", "functions"),
-        *("gateway", "healthz", "infra", "monitor", "nats", "openapi", "platform", "proxy"),
-        *("readyz", "registry", RPC, "runtime", "server", "shared"),
+        *("api", "apps", "asyncapi", "auth", "broker", "config", "core", "dashboard", "events"),
+        *("functions", "gateway", "healthz", "infra", "monitor", "nats", "openapi", "platform"),
+        *("proxy", "readyz", "registry", RPC, "runtime", "schemas", "server", "shared"),
         *("store", "supervisor"),
     }
 )

@@ -62,3 +62,27 @@ def matches(pattern: str, topic: str) -> bool:
     return len(wanted) == len(parts) and all(
         one in ("*", part) for one, part in zip(wanted, parts, strict=True)
     )
+
+
+def covers(pattern: str, other: str) -> bool:
+    """Whether a pattern stands for every topic that another one, or a topic, stands for."""
+    wanted, given = pattern.split("."), other.split(".")
+    for at, one in enumerate(wanted):
+        if at == len(given):
+            return False
+        if one == ">":
+            return True
+        if given[at] == ">" or one not in ("*", given[at]):
+            return False
+    return len(wanted) == len(given)
+
+
+def overlap(pattern: str, other: str) -> bool:
+    """Whether there may be a topic that both stand for."""
+    ours, theirs = pattern.split("."), other.split(".")
+    for one, two in zip(ours, theirs, strict=False):
+        if ">" in (one, two):
+            return True
+        if one != two and "*" not in (one, two):
+            return False
+    return len(ours) == len(theirs)
