@@ -21,6 +21,7 @@ from microcosmos.rpc.client import is_token
 from microcosmos.rpc.http import WEBSOCKET, encode_head
 
 from . import answer, body
+from .asyncapi import site as asyncapi
 from .doorman import HEALTH
 from .front.addresses import canonical
 from .grpcweb import GrpcWeb
@@ -147,7 +148,9 @@ class Gateway:
             JWKS: self._jwks,
         }
         self._openapi = openapi.OpenApi(client, table, access, namespace)
-        reserved = (*self._own, _FAVICON, openapi.PAGE, openapi.DOCUMENT)
+        self._asyncapi = asyncapi.AsyncApi(client, table, namespace)
+        documents = (openapi.PAGE, openapi.DOCUMENT, asyncapi.PAGE, asyncapi.DOCUMENT)
+        reserved = (*self._own, _FAVICON, *documents)
         self._routes = Routes(table, reserved=reserved)
         self._raw = RawPaths(table)
         self._streams = Streams(
@@ -323,7 +326,9 @@ class Gateway:
             if scope.path == _FAVICON:
                 proto.response_empty(204, [])
                 return True
-            return await self._openapi.answer(scope, proto, request, self._asker)
+            return await self._openapi.answer(
+                scope, proto, request, self._asker
+            ) or await self._asyncapi.answer(scope, proto, request, metadata, self._asker)
         except errors.Error as error:
             answer.send_error(proto, request, error, metadata)
             return True

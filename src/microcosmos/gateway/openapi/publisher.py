@@ -134,9 +134,9 @@ class Publisher:
             only = await self._part(kind.service, account)
             if only is None:
                 raise errors.NotFound("gateway", f"nothing of {kind.service} can be called")
-            made = await asyncio.to_thread(_printed, document.single, only)
+            made = await asyncio.to_thread(printed, document.single, only)
         else:
-            made = await asyncio.to_thread(_printed, document.whole, await self._all(account))
+            made = await asyncio.to_thread(printed, document.whole, await self._all(account))
         if changes == self._changes[""]:
             self._printed[kind] = made
             if len(self._printed) > DOCUMENTS:
@@ -220,7 +220,8 @@ class Publisher:
         return True
 
 
-def _printed(make: Callable[[T], bytes], of: T) -> Printed:
+def printed(make: Callable[[T], bytes], of: T) -> Printed:
+    """A document, made and ready to be sent."""
     body = make(of)
     packer = zlib.compressobj(level=5, wbits=31)
     packed = packer.compress(body) + packer.flush()

@@ -134,6 +134,7 @@ class Components:
 
     No other service has these names: they begin with the service's, and a type's has no dot. Two
     types of one name, of different endpoints or versions, stay two: ``helloworld.Item-Create``.
+    Without a service there is nothing before the names.
 
     Attributes:
         schemas: by their names in the document.
@@ -178,7 +179,7 @@ class Components:
         return schema if isinstance(schema, dict) else {}
 
     def _name(self, name: str, made_of: bytes, hint: str) -> str:
-        plain = f"{self._service}.{_plain(name)}"
+        plain = f"{self._service}.{_plain(name)}" if self._service else _plain(name)
         tried, count = plain, 1
         while self._made_of.setdefault(tried, made_of) != made_of:
             tried = f"{plain}-{_plain(hint)}" + (f"-{count}" if count > 1 else "")

@@ -23,7 +23,8 @@ from .publisher import Printed, Publisher
 PAGE = "/openapi"
 DOCUMENT = "/openapi.json"
 _OF_SERVICE = re.compile(r"/openapi/([^/]+)\.json")
-_METHODS = ("GET", "HEAD")
+METHODS = ("GET", "HEAD")
+"""How documents and pages are read."""
 
 Asker = Callable[[dict[str, str]], Account | None]
 """Says by its headers who makes a request."""
@@ -63,15 +64,15 @@ class OpenApi:
         if path not in (PAGE, DOCUMENT) and not of_service:
             return False
         account = asker(request)
-        if scope.method not in _METHODS:
+        if scope.method not in METHODS:
             refused = errors.MethodNotAllowed("gateway", f"{path} is read with GET")
-            allow = ("allow", ", ".join(_METHODS))
+            allow = ("allow", ", ".join(METHODS))
             proto.response_bytes(405, [*headers_of(request), allow], refused.to_http())
         elif path == PAGE:
             self._page.send(proto)
         else:
             service = of_service[1] if of_service else _asked(scope.query_string)
-            _send(proto, request, await self._document(service, account))
+            send_document(proto, request, await self._document(service, account))
         return True
 
     async def _document(self, service: str, account: Account | None) -> Printed:
@@ -88,8 +89,18 @@ def _asked(query: str) -> str:
     return parse_qs(query, errors="replace").get("service", [""])[-1]
 
 
-def _send(proto: Any, request: dict[str, str], printed: Printed) -> None:
-    headers = headers_of(request)
+def send_document(
+    proto: Any, request: dict[str, str], printed: Printed, headers: list[Header] | None = None
+) -> None:
+    """Send a document, or that it is the one that is known.
+
+    Args:
+        proto: the exchange.
+        request: its headers.
+        printed: the document.
+        headers: what it is, unless it is JSON; the first says its type.
+    """
+    headers = headers_of(request) if headers is None else [*headers]
     headers += [("etag", printed.etag), ("cache-control", "private, no-cache")]
     headers.append(("vary", "Accept-Encoding, Authorization, Cookie, Micro-Namespace"))
     known = {tag.strip() for tag in request.get("if-none-match", "").split(",")}

@@ -14,11 +14,10 @@ import sys
 from collections.abc import Collection
 from importlib import resources
 
-import msgspec
-
-from . import layout, python_types, words
+from . import layout, words
 from .layout import Code, Group, Part
-from .model import ANY, Field, Method, Model, Record
+from .model import ANY, Method, Model, Record
+from .python_records import BUILTINS, Records, listed
 from .python_types import NAMES, Imports, Types
 
 RESERVED = NAMES | {
@@ -31,8 +30,6 @@ RESERVED = NAMES | {
 }  # fmt: skip
 """Names that no type of a generated module may have."""
 
-_BUILTINS = frozenset({"bool", "bytes", "dict", "float", "int", "list", "str", "tuple"})
-_MODULES = frozenset({"builtins", "dt", "msgspec"})
 _METHODS = frozenset({"aclose"})
 _MARK = "# The part.\n"
 
@@ -71,16 +68,11 @@ class _Module:
         self._http = http
         self._imports = Imports()
         self._types = Types(model, self._imports)
-        self._taken = {*NAMES, *model.records, *model.aliases, model.client, *_MODULES}
+        self._records = Records(model, self._imports, self._types)
 
     def write(self, again: str) -> str:
         model = self._model
-        body: list[str] = []
-        for alias in model.aliases.values():
-            self._imports.name("typing", "TypeAlias")
-            body += [*_comment(alias.about), *python_types.alias(self._types, alias), ""]
-        for record in model.records.values():
-            body += ["", *self._record(record), ""]
+        body = self._records.declarations()
         parts = [self._part(name) for name in self._parts()]
         for _, part in parts:
             body += ["", *part.splitlines(), ""]
@@ -127,90 +119,10 @@ class _Module:
                 variables.append(ast.unparse(node).replace("'", '"'))
         return variables, text.lstrip("\n")
 
-    # Types.
-
-    def _record(self, record: Record) -> list[str]:
-        self._imports.module("msgspec")
-        options: list[Code] = ["msgspec.Struct", "kw_only=True"]
-        if record.tag:
-            options += [f"tag_field={layout.text(record.tag)}", f"tag={self._tag(record)}"]
-        lines = layout.lines(f"class {record.name}", Group("(", tuple(options), ")"), ":")
-        names = self._names(record)
-        about = words.prose(record.about, 80)
-        told = [] if record.parameters else self._told(record)
-        documented = layout.docstring([*about, *_listed("Attributes", told, after=about)], 4)
-        hidden = frozenset(names.values()) & _BUILTINS
-        fields: list[str] = []
-        for field in record.fields:
-            if field.name != record.tag:
-                fields += self._field(record, field, names[field.name], hidden)
-        gap = [""] if documented and fields else []
-        return [*lines, *documented, *gap, *(fields or ([] if documented else ["    pass"]))]
-
-    def _tag(self, record: Record) -> str:
-        field = record.field(record.tag)
-        values = getattr(field.type if field else None, "values", ("",))
-        return layout.literal(values[0])
-
-    def _told(self, record: Record) -> list[tuple[str, str]]:
-        names = self._names(record)
-        return [
-            (names[field.name], field.about)
-            for field in record.fields
-            if field.about and field.name != record.tag
-        ]
-
-    def _names(self, record: Record) -> dict[str, str]:
-        """The attribute of each field."""
-        names: dict[str, str] = {}
-        used: set[str] = set()
-        for field in record.fields:
-            name = field.name if layout.legal(field.name) else words.identifier(field.name)
-            name = name.lstrip("_") or "field"
-            if keyword.iskeyword(name) or name in self._taken or name == "self":
-                name += "_"
-            names[field.name] = name = words.unique(name, used)
-            used.add(name)
-        return names
-
-    def _field(self, record: Record, field: Field, name: str, hidden: frozenset[str]) -> list[str]:
-        kind, given = self._with_default(record, field, hidden)
-        if name != field.name:
-            options: list[Code] = [f"name={layout.text(field.name)}"]
-            if given == "[]":
-                options.append(f"default_factory={self._types.builtin('list', hidden)}")
-            elif given == "{}":
-                options.append(f"default_factory={self._types.builtin('dict', hidden)}")
-            elif given:
-                options.append(f"default={given}")
-            call = Group("msgspec.field(", tuple(options), ")")
-            head = f"    {name}: {kind} = "
-            return layout.lines(head, call) if len(str(kind)) < 40 else self._long(name, kind, call)
-        return layout.lines(f"{name}: ", kind, f" = {given}" if given else "", 4)
-
-    def _long(self, name: str, kind: Code, call: Group) -> list[str]:
-        *lines, last = layout.lines(f"{name}: ", kind, "", 4)
-        return [*lines, *layout.lines(f"{last} = ", call)]
-
-    def _with_default(
-        self, record: Record, field: Field, hidden: frozenset[str] = frozenset()
-    ) -> tuple[Code, str]:
-        """The annotation and the default; no default is empty."""
-        kind = self._types.code(field.type, hidden)
-        if field.required:
-            return kind, ""
-        value = python_types.default(self._model, field, mutable=not record.parameters)
-        if value is msgspec.UNSET:
-            self._imports.name("msgspec", "UNSET", "UnsetType")
-            return self._types.joined(kind, "UnsetType"), "UNSET"
-        return kind, layout.literal(value)
-
-    # The class.
-
     def _client(self) -> list[str]:
         model = self._model
         names = method_names(model, _METHODS)
-        hidden = frozenset(names.values()) & _BUILTINS
+        hidden = frozenset(names.values()) & BUILTINS
         about = _HTTP if self._http else _RPC
         documented = layout.docstring([f"The service {model.name}.", "", *about], 4)
         lines = [f"class {model.client}(_Service):", *documented]
@@ -224,9 +136,9 @@ class _Module:
         told: list[tuple[str, str]] = []
         used: list[str] = []
         if record is not None:
-            names = self._names(record)
+            names = self._records.names(record)
             used = list(names.values())
-            told = self._told(record)
+            told = self._records.told(record)
         only = method.items is not None and not method.streams
         items = words.unique("items", used, "items_")
         if only:
@@ -239,13 +151,13 @@ class _Module:
         else:
             parameters.append(self._whole(method, hidden))
         about = words.prose(method.about, 80)
-        documented = layout.docstring([*about, *_listed("Args", told, after=about)], 8)
+        documented = layout.docstring([*about, *listed("Args", told, after=about)], 8)
         body = self._body(
             method,
             request,
             items,
             words.unique("answer", used, "answer_"),
-            hidden | (set(used) & _BUILTINS),
+            hidden | (set(used) & BUILTINS),
         )
         return [*self._head(method, name, parameters, hidden), *documented, *body]
 
@@ -266,11 +178,11 @@ class _Module:
         return [*lines, *layout.lines(f"{last.strip()} -> ", answer, ":", 4)]
 
     def _parameters(self, record: Record, hidden: frozenset[str]) -> list[Code]:
-        names = self._names(record)
+        names = self._records.names(record)
         required: list[Code] = []
         optional: list[Code] = []
         for field in record.fields:
-            kind, given = self._with_default(record, field, hidden)
+            kind, given = self._records.with_default(record, field, hidden)
             listed = optional if given else required
             listed.append(Part(f"{names[field.name]}: ", kind, f" = {given}" if given else ""))
         return [*required, *optional]
@@ -339,18 +251,3 @@ def method_names(model: Model, taken: Collection[str] = ()) -> dict[str, str]:
         names[method.endpoint] = name = words.unique(name, used, f"{name}_")
         used.add(name)
     return names
-
-
-def _comment(about: str) -> list[str]:
-    return [f"# {line}".rstrip() for line in words.prose(about, 80)]
-
-
-def _listed(title: str, told: list[tuple[str, str]], after: Collection[str] = ()) -> list[str]:
-    """A section of a docstring: names and what is said of them."""
-    found: list[str] = []
-    for name, about in told:
-        first, *more = words.prose(f"{name}: {about}", 72) or [name]
-        found += [f"    {first}", *(f"        {line}" if line else "" for line in more)]
-    if not found:
-        return []
-    return [*([""] if after else []), f"{title}:", *found]

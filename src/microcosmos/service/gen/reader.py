@@ -74,9 +74,9 @@ def read(description: Description, reserved: Iterable[str] = ()) -> Model:
     client = words.type_name(names.handler_of(description.name))
     taken = set(reserved)
     client = words.unique(client, taken, f"{client}Client")
-    reader = _Reader(client, taken | {client})
+    reader = Reader(client, taken | {client})
     methods = [_method(reader, description.name, endpoint) for endpoint in _sorted(description)]
-    _tag(reader, methods)
+    tell_apart(reader, _types(methods))
     return Model(description.name, client, methods, reader.records, reader.aliases)
 
 
@@ -84,7 +84,7 @@ def _sorted(description: Description) -> list[Described]:
     return sorted(description.endpoints, key=lambda endpoint: endpoint.name)
 
 
-def _method(reader: _Reader, service: str, endpoint: Described) -> Method:
+def _method(reader: Reader, service: str, endpoint: Described) -> Method:
     schema, about = endpoint.schema, endpoint.metadata
     scope: Scope = (schema,)
     hint = words.type_name(words.method_words(service, endpoint.name))
@@ -107,7 +107,7 @@ def _method(reader: _Reader, service: str, endpoint: Described) -> Method:
     return method
 
 
-def _mark_parameters(reader: _Reader, endpoint: Described, request: Type) -> None:
+def _mark_parameters(reader: Reader, endpoint: Described, request: Type) -> None:
     """What a function's parameters make is called ``CallRequest`` of ``Helloworld.Call``."""
     record = reader.records.get(request.name) if isinstance(request, Named) else None
     if record is None:
@@ -117,18 +117,23 @@ def _mark_parameters(reader: _Reader, endpoint: Described, request: Type) -> Non
     record.parameters = title in ("", f"{endpoint.name.rpartition('.')[2]}Request")
 
 
-class _Reader:
-    """Collects the types of a service.
+class Reader:
+    """Collects the types of a service, or of topics.
+
+    Attributes:
+        records: by name.
+        aliases: by name.
+        prefix: what the name of a type begins with if another one has it.
 
     Args:
-        client: the name of the client's class.
+        prefix: the name of the client's class.
         taken: names that no type may have.
     """
 
-    def __init__(self, client: str, taken: set[str]) -> None:
+    def __init__(self, prefix: str, taken: set[str]) -> None:
         self.records: dict[str, Record] = {}
         self.aliases: dict[str, Alias] = {}
-        self._client = client
+        self.prefix = prefix
         self._taken = taken
         self._known: dict[str, str] = {}
 
@@ -149,6 +154,12 @@ class _Reader:
             found, inner, key = self._target(schema["$ref"], scope)
             return self._referenced(found, inner, key, depth)
         return self._inline(schema, scope, hint, depth)
+
+    def name(self, wanted: str) -> str:
+        """A name for a type, which no other one gets."""
+        name = words.unique(wanted, self._taken, f"{self.prefix}{wanted}")
+        self._taken.add(name)
+        return name
 
     def resolve(self, schema: Any, scope: Scope) -> tuple[Schema, Scope]:
         """A schema, or what it refers to."""
@@ -230,9 +241,7 @@ class _Reader:
         closure = _closure(schema, scope)
         if known := self._known.get(closure):
             return Named(known)
-        wanted = words.type_name(title)
-        name = words.unique(wanted, self._taken, f"{self._client}{wanted}")
-        self._taken.add(name)
+        name = self.name(words.type_name(title))
         self._known[closure] = name
         about = _text(schema.get("description"))
         if choices := _choices(schema):
@@ -342,16 +351,16 @@ def _closure(schema: Schema, scope: Scope) -> str:
                 and (len(around), reference) not in seen
             ):
                 seen.add((len(around), reference))
-                target, inner, _ = _Reader("", set())._target(reference, around)
+                target, inner, _ = Reader("", set())._target(reference, around)
                 reached.setdefault(reference, []).append(target)
                 waiting.append((target, inner))
             waiting += [(one, around) for word, one in part.items() if word != "$defs"]
     return json.dumps([schema, reached], sort_keys=True, default=str)
 
 
-def _tag(reader: _Reader, methods: Sequence[Method]) -> None:
-    """Find what tells the records of a union apart."""
-    for union in _unions(reader, methods):
+def tell_apart(reader: Reader, types: Sequence[Type]) -> None:
+    """Find what tells the records of a union apart, in some types and in all records."""
+    for union in _unions(reader, types):
         records = [reader.records[one.name] for one in union if one.name in reader.records]
         if len(records) < 2:
             continue
@@ -375,10 +384,13 @@ def _constant(record: Record, name: str) -> Any:
     return value if isinstance(value, str) and not more else msgspec.UNSET
 
 
-def _unions(reader: _Reader, methods: Sequence[Method]) -> Iterable[list[Named]]:
-    waiting: list[Type | None] = []
-    for method in methods:
-        waiting += [method.request, method.response, method.items]
+def _types(methods: Iterable[Method]) -> list[Type]:
+    each = ((one.request, one.response, one.items) for one in methods)
+    return [kind for kinds in each for kind in kinds if kind is not None]
+
+
+def _unions(reader: Reader, types: Sequence[Type]) -> Iterable[list[Named]]:
+    waiting = [*types]
     for record in reader.records.values():
         waiting += [field.type for field in record.fields]
     for part in waiting:

@@ -30,6 +30,7 @@ from .model import (
     Row,
     Type,
 )
+from .topics import NOTE, Topics
 
 WIDTH = 100
 
@@ -74,14 +75,39 @@ def write(model: Model, *, again: str) -> str:
         "/* eslint-disable */",
         "",
     ]
+    lines += [*_declarations(model), *_client(model), ""]
+    part = (resources.files(__package__) / "parts" / "client.ts").read_text("utf-8")
+    return "\n".join(lines) + "\n" + part
+
+
+def write_topics(topics: Topics, *, again: str) -> str:
+    """The file of the types of topics.
+
+    Args:
+        topics: read with `RESERVED`.
+        again: the command that writes it again.
+    """
+    lines = [f"// Made by `{again}`; {NOTE}", "/* eslint-disable */", ""]
+    lines += _declarations(topics.model)
+    for topic, name in topics.names.items():
+        kind = topics.types[topic]
+        lines += [*_comment([f"What {topic} has."], 0)]
+        lines += [f"export type {name} = {_type(kind)};", ""]
+    lines += ["/** What each topic has. */", "export interface Topics {"]
+    for topic, kind in topics.types.items():
+        lines.append(f"  {_text(topic)}: {topics.names.get(topic) or _type(kind)};")
+    return "\n".join([*lines, "}", ""])
+
+
+def _declarations(model: Model) -> list[str]:
+    """The choices and the records."""
+    lines: list[str] = []
     for alias in model.aliases.values():
         lines += [*_comment(words.prose(alias.about, 90), 0)]
         lines += [f"export type {alias.name} = {_type(alias.type)};", ""]
     for record in model.records.values():
         lines += [*_record(record), ""]
-    lines += [*_client(model), ""]
-    part = (resources.files(__package__) / "parts" / "client.ts").read_text("utf-8")
-    return "\n".join(lines) + "\n" + part
+    return lines
 
 
 def method_names(model: Model) -> dict[str, str]:
