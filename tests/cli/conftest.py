@@ -8,9 +8,10 @@ import shutil
 import tempfile
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import Any, TypeVar
 
 import argon2
 import msgspec
@@ -20,9 +21,14 @@ from microcosmos.auth.authority import Authority
 from microcosmos.auth.keys import TokenKeys
 from microcosmos.auth.passwords import Passwords
 from microcosmos.auth.service import AuthService
+from microcosmos.auth.topics import open_to_all
 from microcosmos.base import errors
 from microcosmos.base.home import Home, ServerInfo
 from microcosmos.cli.main import main
+from microcosmos.events.memory import MemoryLog
+from microcosmos.events.schema.registry import Registry
+from microcosmos.events.schema.service import SchemasService
+from microcosmos.events.service import EventsService
 from microcosmos.registry import this_host
 from microcosmos.registry.interface import HOST, LANE, Endpoint, Node, Service
 from microcosmos.registry.memory import MemoryRegistry
@@ -30,7 +36,8 @@ from microcosmos.registry.service import RegistryService
 from microcosmos.rpc import Hosted, Server
 from microcosmos.rpc.handler import endpoint
 from microcosmos.rpc.lane import listen
-from microcosmos.store import open_store
+from microcosmos.store import MemoryStore, open_store
+from microcosmos.store.table import Table
 
 
 class Result(msgspec.Struct):
@@ -41,6 +48,7 @@ class Result(msgspec.Struct):
     err: str
 
 
+T = TypeVar("T")
 Micro = Callable[..., Result]
 
 
@@ -175,6 +183,8 @@ class Platform:
     Attributes:
         registry: that of the platform.
         home: where it answers.
+        log: what the service `events` serves, once a test has registered it.
+        schemas: the schemas that it serves.
 
     Args:
         home: where it answers.
@@ -185,6 +195,11 @@ class Platform:
         self.home = home
         self.guarded = guarded
         self.registry = MemoryRegistry()
+        self.log = MemoryLog()
+        self.schemas = Registry(Table(MemoryStore()))
+        served = EventsService(lambda _: self.log, open_to_all).hosted()
+        schemas = SchemasService(self.schemas, open_to_all).endpoints()
+        self.events = Hosted("events", [*served.endpoints.values(), *schemas])
         self._ready = threading.Event()
         self._loop = asyncio.new_event_loop()
         self._stop = asyncio.Event()
@@ -217,6 +232,7 @@ class Platform:
         server = Server(verifier=authority.access if authority else None)
         server.add(RUNTIME)
         server.add(TICKER)
+        server.add(self.events)
         registry = RegistryService(self.registry, guarded=self.guarded).hosted()
         hosted = [registry, HELLOWORLD, THINGS]
         if authority is not None:
@@ -251,8 +267,11 @@ class Platform:
 
     def register(self, service: Service) -> None:
         """Put one more service into the registry."""
-        registering = self.registry.register(service)
-        asyncio.run_coroutine_threadsafe(registering, self._loop).result(10)
+        self.do(self.registry.register(service))
+
+    def do(self, doing: Coroutine[Any, Any, T]) -> T:
+        """Do something where the platform runs."""
+        return asyncio.run_coroutine_threadsafe(doing, self._loop).result(10)
 
 
 @pytest.fixture

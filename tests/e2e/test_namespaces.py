@@ -16,7 +16,7 @@ from .live import Live, alive, client, program, until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
-CORE = ("api", "auth", "config", "registry", "runtime", "store")
+CORE = (*("api", "auth", "broker", "config", "events", "registry", "runtime", "schemas", "store"),)
 
 # Calls whatever it is told to, by NATS and as itself.
 PEEK = """

@@ -33,8 +33,9 @@ class Root(click.Group):
             from .dynamic import Dynamic
 
             return Dynamic(cmd_name)
-        module, _, name = entry.place.partition(":")
-        command: click.Command = getattr(importlib.import_module(module), name)
+        command = _found(entry.place)
+        for groups, place in entry.below:
+            _add(command, groups.split(), _found(place))
         _dress(command)
         return command
 
@@ -43,6 +44,22 @@ def root_page(ctx: click.Context) -> str:
     """The help page of `micro` itself, drawn from the table without importing the commands."""
     rows = [(word, entry.about) for word, entry in COMMANDS.items()]
     return help.of_command(ctx, version=microcosmos.__version__, commands=rows)
+
+
+def _found(place: str) -> click.Command:
+    """The command at a place, ``module:name``."""
+    module, _, name = place.partition(":")
+    command: click.Command = getattr(importlib.import_module(module), name)
+    return command
+
+
+def _add(command: click.Command, groups: list[str], below: click.Command) -> None:
+    """Add a command to a group, or to one of those below it."""
+    for group in groups:
+        assert isinstance(command, click.Group), f"{command.name} is no group"
+        command = command.commands[group]
+    assert isinstance(command, click.Group), f"{command.name} is no group"
+    command.add_command(below)
 
 
 def _dress(command: click.Command) -> None:

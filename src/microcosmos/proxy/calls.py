@@ -11,7 +11,7 @@ from microcosmos.base import codec, errors
 from microcosmos.registry import Table
 from microcosmos.rpc import Client
 
-from . import debug, micro, micro_store, streams
+from . import debug, micro, micro_events, micro_store, streams
 from .debug import Debug
 from .descriptors import Descriptors
 from .files import describe
@@ -81,6 +81,8 @@ class Calls:
             await self._debugged(service, endpoint, headers, request, context)
             return
         forms = await self._forms(service, endpoint, headers, request)
+        if (service, endpoint) == (micro_events.SERVICE, micro_events.ENDPOINT):
+            forms = micro_events.Consuming(forms, await self._descriptors.file(service))
         if isinstance(forms, Protobuf) and (adapter := _ADAPTED.get((service, endpoint))):
             await self._carry(self._adapted(adapter, forms, headers, request, context))
         elif ways:

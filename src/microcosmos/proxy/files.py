@@ -75,6 +75,14 @@ class File:
         self._methods[endpoint] = method
         return method
 
+    def message(self, name: str) -> Form:
+        """A message that is in the file, by its name alone.
+
+        Raises:
+            KeyError: it is not.
+        """
+        return self._form(f".{self.proto.package}.{name}")
+
     def _form(self, full_name: str) -> Form:
         descriptor = self.pool.FindMessageTypeByName(full_name[1:])
         kind = message_factory.GetMessageClass(descriptor)

@@ -123,6 +123,31 @@ message BlobListResponse: 1 keys repeated string
 message BlobListOptions: 1 namespace string; 2 prefix string
 """
 
+BROKER = """
+service Broker: Publish(PublishRequest) -> Empty; Subscribe(SubscribeRequest) -> stream Message
+message Empty:
+message PublishRequest: 1 topic string; 2 message Message
+message SubscribeRequest: 1 topic string; 2 queue string
+message Message: 1 header map<string, string>; 2 body bytes
+"""
+
+EVENTS = """
+service Stream: Publish(PublishRequest) -> PublishResponse; Consume(ConsumeRequest) -> stream Event
+service Store: Read(ReadRequest) -> ReadResponse; Write(WriteRequest) -> WriteResponse
+message PublishRequest: 1 topic string; 2 metadata map<string, string>; 3 payload bytes;
+  4 timestamp int64
+message PublishResponse:
+message ConsumeRequest: 1 group string; 2 topic string; 3 offset int64; 4 auto_ack bool;
+  5 ack_wait int64; 6 retry_limit int64
+message Event: 1 id string; 2 topic string; 3 metadata map<string, string>; 4 payload bytes;
+  5 timestamp int64
+message ReadRequest: 1 topic string; 2 limit uint64; 3 offset uint64
+message ReadResponse: 1 events repeated Event
+message WriteRequest: 1 event Event; 2 ttl int64
+message WriteResponse:
+message AckRequest: 1 id string; 2 success bool
+"""
+
 RUNTIME = """
 service Runtime: Create(CreateRequest) -> CreateResponse; Read(ReadRequest) -> ReadResponse;
   Delete(DeleteRequest) -> DeleteResponse; Update(UpdateRequest) -> UpdateResponse;
@@ -197,8 +222,10 @@ message ReadBlockListResponse: 1 ids repeated string
 PACKAGES = {
     "api": API,
     "auth": AUTH,
+    "broker": BROKER,
     "config": CONFIG,
     "debug": DEBUG,
+    "events": EVENTS,
     "registry": REGISTRY,
     "runtime": RUNTIME,
     "store": STORE,
