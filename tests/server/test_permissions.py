@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,12 @@ from microcosmos.auth import credentials, permissions
 from microcosmos.auth.credentials import Credential, Keys, Permissions
 from microcosmos.base import errors, names, profiles
 from microcosmos.base.home import Home
+from microcosmos.events.interface import Draft, GroupSpec
+from microcosmos.events.nats import EngineLog, NatsLog
 from microcosmos.rpc.connection import settle
 from microcosmos.server.connections import Connections
 from microcosmos.server.drain import Drain
-from microcosmos.server.engine import Engine, open_engine
+from microcosmos.server.engine import Engine, open_engine, program
 from microcosmos.server.processes import Processes
 from microcosmos.server.settings import Settings
 from microcosmos.server.tree import Tree
@@ -36,28 +39,28 @@ class User:
     def __init__(self, client: Client, refused: list[str], inbox: str) -> None:
         self.client = client
         self.inbox = inbox
-        self._refused = refused
+        self.refused = refused
 
     async def listens(self, subject: str, queue: str = "") -> bool:
         """Whether it is let listen on a subject."""
-        before = len(self._refused)
+        before = len(self.refused)
         subscription = await self.client.subscribe(subject, queue)
         await settle(self.client)
-        if len(self._refused) == before:
+        if len(self.refused) == before:
             await subscription.unsubscribe()
             return True
         # The client tells it in small letters.
-        assert f'violation for subscription to "{subject.lower()}"' in self._refused[-1].lower()
+        assert f'violation for subscription to "{subject.lower()}"' in self.refused[-1].lower()
         return False
 
     async def sends(self, subject: str) -> bool:
         """Whether it is let send to a subject."""
-        before = len(self._refused)
+        before = len(self.refused)
         await self.client.publish(subject, b"x")
         await settle(self.client)
-        if len(self._refused) == before:
+        if len(self.refused) == before:
             return True
-        assert f'violation for publish to "{subject.lower()}"' in self._refused[-1].lower()
+        assert f'violation for publish to "{subject.lower()}"' in self.refused[-1].lower()
         return False
 
 
@@ -119,12 +122,19 @@ NOT_HEARD_BY_SERVICES = [
     *("_INBOX.>", "_INBOX.*.>", "_INBOX.other.>", "_INBOX.core.>", "_INBOX.gateway.a.*"),
     *("$SRV.>", "$SRV.PING.other", "$SRV.INFO.other.*", "$SRV.STATS.*", "$SRV.*"),
     *("$SYS.>", "$JS.>", "$JS.API.>", "$KV.>", "registry.said", "registry.>", "other.>"),
+    *("events.>", "events.*", "events.log.>", "events.log.0.a", "events.dead.>", "events.*.>"),
+    *("$JS.EVENT.>", "$JS.ACK.>", "$JS.API.CONSUMER.MSG.NEXT.events.a", "events.schedule.>"),
 ]
 NOT_SENT_BY_SERVICES = [
     *("$SYS.REQ.ACCOUNT.PING.CONNZ", "$SYS.REQ.CLAIMS.UPDATE", "$SYS.REQ.USER.INFO"),
     *("$JS.API.INFO", "$JS.API.STREAM.CREATE.x", "$JS.ACK.x", "$KV.a.b", "$O.a.b"),
     *("_INBOX.core.a.1", "_INBOX.gateway.a.1", "_INBOX.other.a.1", "_INBOX.a"),
     *("$SRV.PING", "$SRV.INFO.other", "registry.said", "events.a", "store.a", "config.a"),
+    *("events.schedule.a", "events.topic.a", "$JS.API.STREAM.PURGE.events", "$JS.FC.events.a"),
+    *("$JS.API.CONSUMER.CREATE.events.a", "$JS.API.CONSUMER.DELETE.events.a"),
+    *("$JS.API.CONSUMER.RESET.events.a", "$JS.API.STREAM.MSG.GET.events"),
+    *("$JS.API.DIRECT.GET.events", "$JS.API.DIRECT.GET.events-dead.events.dead.a"),
+    *("$JS.API.CONSUMER.MSG.NEXT.events-dead.a", "$JS.ACK.events-dead.a.1.1.1.1.1"),
 ]
 
 
@@ -153,6 +163,60 @@ async def test_a_service_calls_others_and_reaches_nothing_else(home: Home) -> No
         for subject in NOT_SENT_BY_SERVICES:
             assert not await it.sends(subject), subject
         assert "Publish Violation" in (home.logs / "nats.log").read_text()
+
+
+async def test_a_service_publishes_and_pulls_what_it_was_told_of(home: Home) -> None:
+    async with world(home) as here, here.user("users", permissions.service("users")) as it:
+        for subject in (
+            *("events.log.0.orders.placed", "events.log.15.a", "events.dead.orders.placed"),
+            *("broker.orders.placed", "broker.a"),
+            *("$JS.API.CONSUMER.MSG.NEXT.events.f00d", "$JS.ACK.events.f00d.1.1.1.1.1"),
+        ):
+            assert await it.sends(subject), subject
+        for subject in ("broker.>", "broker.orders.*", "broker.a", "events.topic.>"):
+            assert await it.listens(subject), subject
+        assert await it.listens("broker.a", "mailer")
+
+
+async def test_nothing_else_of_jetstream_is_a_services(home: Home) -> None:
+    """Also what the next nats-server asks by: its own program says which subjects there are."""
+    text = program().read_bytes()
+    known = {
+        one.decode()
+        for one in re.findall(rb"\$JS\.API\.[A-Z_]+(?:\.[A-Z_]{2,}|\.[%*][s>]?)*", text)
+    }
+    asked = {re.sub(r"%s|\*", "events", one) for one in known if "." in one[8:]}
+    assert {"$JS.API.STREAM.PURGE.events", "$JS.API.CONSUMER.CREATE.events"} <= asked
+    async with world(home) as here, here.user("users", permissions.service("users")) as it:
+        open = {one for one in sorted(asked) if await it.sends(one)}
+    # The program has the beginning of it, too, on which nobody listens.
+    pull = "$JS.API.CONSUMER.MSG.NEXT"
+    assert open - {pull} == {f"{pull}.events.events"}
+
+
+async def test_events_of_a_service_and_its_core(home: Home) -> None:
+    async with (
+        world(home) as here,
+        here.user("core", permissions.core()) as core,
+        here.user("users", permissions.service("users")) as it,
+        NatsLog(core.client, secret=b"of the core") as control,
+        EngineLog(it.client, control) as log,
+    ):
+        await control.create("t", ttl=100)
+        for spec in (GroupSpec("t", "g"), GroupSpec("t", "h", ordered=True), GroupSpec("t")):
+            async with log.group(spec) as group:
+                (receipt,) = await log.publish(Draft("t", b"1", key="k"))
+                (delivery,) = await group.pull(1)
+                assert delivery.event.sequence == receipt.sequence
+                await group.nack(delivery)
+                (delivery,) = await group.pull(1)
+                await group.working(delivery)
+                await group.bury(delivery, "bad")
+        assert [one.group for one in await control.dead()] == ["g", "h", ""]
+        await log.publish(Draft("t", b"2"), Draft("t", b"3"))
+        assert len(await control.read("t")) == 5
+        assert it.refused == []
+        assert core.refused == []
 
 
 async def test_names_with_dots_do_not_hear_each_other(home: Home) -> None:
@@ -238,7 +302,10 @@ async def test_the_core_serves_its_own_and_finds_the_others(home: Home) -> None:
             *("_INBOX.users.a.1", "some.where", "$SYS.REQ.ACCOUNT.PING.CONNZ"),
         ):
             assert await it.sends(subject), subject
-        assert not await it.sends("$JS.API.INFO")
+        for subject in ("$JS.API.INFO", "$JS.API.STREAM.PURGE.events", "events.topic.a"):
+            assert await it.sends(subject), subject
+        for subject in ("$KV.a.b", "$O.a.b", "$MQTT.a"):
+            assert not await it.sends(subject), subject
 
 
 async def test_an_admin_hears_all_but_what_the_platform_is_answered(home: Home) -> None:

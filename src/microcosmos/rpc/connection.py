@@ -111,3 +111,15 @@ def when_disconnected(nc: NatsClient, callback: Callable[[], None]) -> None:
             await before()
 
     nc._disconnected_cb = disconnected
+
+
+def when_reconnected(nc: NatsClient, callback: Callable[[], None]) -> None:
+    """Call back whenever the connection is there again, after whoever asked for that before."""
+    before = nc._reconnected_cb  # the option is set at connect
+
+    async def reconnected() -> None:
+        callback()
+        if before is not None:
+            await before()
+
+    nc._reconnected_cb = reconnected

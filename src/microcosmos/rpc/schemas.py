@@ -177,6 +177,9 @@ class _Walk:
             listed, closed = info.array_like, info.forbid_unknown_fields
             if info.tag_field is not None:
                 schemas = {info.tag_field: {"const": info.tag}, **schemas}
+                if self._side == "serialization" and not listed:
+                    # It is always written, though it need not be there to be read.
+                    required = [info.tag_field, *required]
         described = {"description": about.text} if about.text else {}
         if listed:
             count = {"minItems": len(required) + (len(schemas) - len(info.fields))}

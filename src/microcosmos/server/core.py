@@ -23,6 +23,7 @@ from microcosmos.auth.access import Access
 from microcosmos.auth.authority import Authority
 from microcosmos.auth.keys import TokenKeys
 from microcosmos.auth.service import AuthService
+from microcosmos.auth.topics import authorising
 from microcosmos.base import collector, errors, log, names, profiles
 from microcosmos.base.context import DEFAULT_NAMESPACE
 from microcosmos.base.home import Home
@@ -31,7 +32,10 @@ from microcosmos.base.tasks import background
 from microcosmos.config.config import open_config
 from microcosmos.config.keys import from_environment as keys_of_secrets
 from microcosmos.config.service import ConfigService
+from microcosmos.events.schema.registry import TABLE as SCHEMAS
+from microcosmos.events.schema.registry import Registry
 from microcosmos.gateway.front.blocklist import TABLE, ApiService
+from microcosmos.gateway.schemas.service import SchemasDoor, by_passwords
 from microcosmos.proxy import debug, tls
 from microcosmos.proxy.numbers import Numbers
 from microcosmos.proxy.server import serve_proxy
@@ -47,6 +51,7 @@ from microcosmos.runtime.processes import ProcessRuntime
 from microcosmos.runtime.service import RuntimeService
 from microcosmos.runtime.settings import Settings
 from microcosmos.service.badge import Badge
+from microcosmos.service.serving import serving
 from microcosmos.store import PLATFORM, Store, open_store
 from microcosmos.store.service import StoreService
 
@@ -55,8 +60,10 @@ from .connections import Connections
 from .control import SERVICE as SUPERVISOR
 from .control import OneSocket, SupervisorClient
 from .namespaces import Namespaces
+from .promises import DURABILITY, FOREIGN
 from .replicas import Replicas
 from .tidying import keep_tidy
+from .topics import Engine, Opener, Topics, in_memory
 from .world import DRAIN, World, open_world
 
 logger = logging.getLogger("microcosmos.core")
@@ -78,6 +85,7 @@ class Core:
         connections: the engine's accounts; without them there is one namespace.
         verifier: says who calls; without one everybody may do everything.
         identity: what the core's own calls show.
+        topics: opens the messages and events of a namespace; unless said they are in memory.
     """
 
     def __init__(
@@ -87,6 +95,7 @@ class Core:
         connections: Connections | None = None,
         verifier: Verifier | None = None,
         identity: Identity | None = None,
+        topics: Opener = in_memory,
     ) -> None:
         self.home = home
         self.name = host or this_host()
@@ -98,6 +107,7 @@ class Core:
         self._connections = connections
         self._verifier = verifier
         self._identity = identity
+        self._topics = topics
         self._open: dict[str, AsyncExitStack] = {}
         self._opened = asyncio.Condition()
         self._groups: list[Sequence[Hosted]] = []
@@ -121,6 +131,7 @@ class Core:
         async with AsyncExitStack() as stack:
             if nc is None and self._connections is not None:
                 nc = await stack.enter_async_context(self._connections.open(namespace))
+            topics = await stack.enter_async_context(self._topics(namespace, nc))
             world = await stack.enter_async_context(
                 open_world(
                     namespace,
@@ -129,6 +140,7 @@ class Core:
                     self.node,
                     self.registry,
                     nc,
+                    topics,
                     verifier=self._verifier,
                     identity=self._identity,
                 )
@@ -177,6 +189,16 @@ class Core:
             leaving = (world.leave(services) for world in [*self.worlds.values()])
             await asyncio.gather(*leaving)
 
+    def topics_of(self, namespace: str) -> Topics:
+        """The messages and events of a namespace.
+
+        Raises:
+            errors.NotFound: it is not open.
+        """
+        if world := self.worlds.get(namespace):
+            return world.topics
+        raise errors.NotFound("core", f"namespace {namespace} is not open")
+
     def access_of(self, service: str, endpoint: str) -> str | None:
         """What an endpoint of the core's own asks of who calls it; None if there is none."""
         hosted = self.server.services.get(service)
@@ -204,12 +226,15 @@ async def main() -> None:
         authority.listen(access.follow)
         connections = Connections(home.server / "keys")
         badge = Badge(home.server / "keys", "core")
-        core = Core(home, "", connections, access, badge.header)
+        durability = DURABILITY[os.environ["MICRO_DURABILITY"]] if connections.walled else FOREIGN
+        engine = Engine(home.server / "keys", durability=durability)
+        core = Core(home, "", connections, access, badge.header, engine)
         await enter(_running(core, guarded=True))
         replicas = Replicas(home, core.world, connections, authority, core.name)
         runtime = await enter(_runtime(core, own, replicas))
         authority.before_delete(_emptied(runtime))
         api = ApiService(own.table(TABLE))
+        schemas = Registry(own.table(SCHEMAS))
         config = await enter(open_config(store, keys_of_secrets(home, profile)))
         hosted = [
             AuthService(authority, core.access_of).hosted(),
@@ -217,15 +242,18 @@ async def main() -> None:
             StoreService(store, authority.audit).hosted(),
             ConfigService(config, audit=authority.audit).hosted(),
             api.hosted(),
+            *_of_topics(core, schemas, authority, access),
         ]
         await enter(core.host(hosted))
         core.server.growing = False
         # First of all when the core stops, as the registry's watchers.
         stack.callback(api.close)
+        stack.callback(schemas.close)
         stack.callback(config.close)
         stack.callback(authority.close)
         await enter(background(keep_tidy(store), "tidying"))
-        namespaces = Namespaces(core, connections, runtime.clear)
+        forget = partial(_forget, connections, engine, schemas)
+        namespaces = Namespaces(core, connections, runtime.clear, forget)
         authority.listen(namespaces.follow)
         await namespaces.settle()
         await enter(background(namespaces.keep(), "namespaces"))
@@ -250,15 +278,18 @@ async def main() -> None:
 
 
 @asynccontextmanager
-async def open_core(home: Home, nc: NatsClient | None, host: str = "") -> AsyncIterator[Core]:
+async def open_core(
+    home: Home, nc: NatsClient | None, host: str = "", topics: Opener = in_memory
+) -> AsyncIterator[Core]:
     """Run what every core has, a registry, for one namespace and without accounts.
 
     Args:
         home: where its socket is.
         nc: the engine, if there is one.
         host: the name of this host among those of a cluster; its own unless said.
+        topics: as of `Core`.
     """
-    core = Core(home, host)
+    core = Core(home, host, topics=topics)
     async with _running(core, nc):
         yield core
 
@@ -295,6 +326,32 @@ def _emptied(runtime: ProcessRuntime) -> Callable[[str, bool], Awaitable[None]]:
         await runtime.clear(namespace)
 
     return empty
+
+
+def _of_topics(core: Core, schemas: Registry, authority: Authority, access: Access) -> list[Hosted]:
+    """What serves messages, events and their schemas."""
+    authorise, audit = authorising(access), authority.audit
+    passwords = by_passwords(authority.logins)
+    return [
+        *serving(
+            lambda namespace: core.topics_of(namespace).broker,
+            lambda namespace: core.topics_of(namespace).log,
+            schemas,
+            authorise,
+            audit,
+        ),
+        SchemasDoor(schemas, access, authorise, login=passwords, audit=audit).hosted(),
+    ]
+
+
+async def _forget(
+    connections: Connections, engine: Engine, schemas: Registry, namespace: str
+) -> None:
+    """Remove the events of a namespace that is no more, and what was said of them."""
+    async with connections.open(namespace) as nc:
+        if nc is not None:
+            await engine.log(nc).destroy()
+    await schemas.clear(namespace)
 
 
 async def _close_all(core: Core) -> None:

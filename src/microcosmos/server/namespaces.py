@@ -38,14 +38,20 @@ class Namespaces:
         core: lives in them.
         connections: the engine's accounts.
         clear: stops everything that runs in one.
+        forget: removes what was published in one.
     """
 
     def __init__(
-        self, core: Opener, connections: Connections, clear: Callable[[str], Awaitable[None]]
+        self,
+        core: Opener,
+        connections: Connections,
+        clear: Callable[[str], Awaitable[None]],
+        forget: Callable[[str], Awaitable[None]],
     ) -> None:
         self._core = core
         self._connections = connections
         self._clear = clear
+        self._forget = forget
         self._wanted = {DEFAULT_NAMESPACE}
         self._open = {DEFAULT_NAMESPACE}
         self._stirred = asyncio.Event()
@@ -85,6 +91,7 @@ class Namespaces:
     async def _leave(self, name: str) -> None:
         await self._clear(name)
         await self._core.close(name)
+        await self._forget(name)
         await self._connections.remove(name)
         self._core.registry.drop(name)
         self._open.discard(name)

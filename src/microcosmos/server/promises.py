@@ -6,10 +6,15 @@ from .engine import BundledEngine, Engine
 from .external import ExternalEngine
 from .settings import Settings
 
-_DURABILITY = {
+DURABILITY = {
     "power": "an acknowledged event survives power loss",
     "process": "an acknowledged event survives the end of any process, not power loss",
 }
+"""What an acknowledged event survives on the engine that is our own, by the setting."""
+
+FOREIGN = "what the engine at MICRO_NATS_URL promises"
+"""The durability of events on an engine that somebody else runs."""
+
 _OURS = "accounts, rules, tables and config: checked by each process of the platform"
 _NOBODYS = "services are processes of one user of this machine, and can read its files"
 
@@ -18,13 +23,13 @@ def promises(settings: Settings, engine: Engine) -> dict[str, str]:
     """By name: what is acknowledged survives, and who keeps whom apart."""
     told = {"profile": settings.profile}
     if isinstance(engine, BundledEngine):
-        told["durability"] = _DURABILITY[settings.durability]
+        told["durability"] = DURABILITY[settings.durability]
         told["isolation by the engine"] = (
             "a namespace is an account of nats-server; a service has credentials of its own, "
             "for what it may serve and call"
         )
     elif isinstance(engine, ExternalEngine):
-        told["durability"] = "of events: what the engine at MICRO_NATS_URL promises"
+        told["durability"] = f"of events: {FOREIGN}"
         told["isolation by the engine"] = (
             "none: everybody shows it the same credentials, so that services run in namespace "
             "micro only"

@@ -24,6 +24,8 @@ from microcosmos.rpc.lane import LaneTransport
 from microcosmos.rpc.server import Verifier
 from microcosmos.service.records import record
 
+from .topics import Topics
+
 logger = logging.getLogger("microcosmos.core")
 
 DRAIN = 1.0
@@ -38,6 +40,7 @@ class World:
     Attributes:
         namespace: which.
         nc: the connection in its account of the engine, if there is one.
+        topics: its messages and events.
         table: its services.
         client: calls them.
 
@@ -48,6 +51,7 @@ class World:
         node: the id of the core.
         registry: of all namespaces.
         nc: the connection in its account of the engine, if there is one.
+        topics: its messages and events.
         verifier: says who calls the core; without one everybody may.
         identity: what the core's own calls show.
     """
@@ -60,11 +64,13 @@ class World:
         node: str,
         registry: MemoryRegistry,
         nc: NatsClient | None,
+        topics: Topics,
         verifier: Verifier | None,
         identity: Identity | None,
     ) -> None:
         self.namespace = namespace
         self.nc = nc
+        self.topics = topics
         self.table = Table(host=host)
         self._node = node
         self._registry = registry
@@ -131,6 +137,7 @@ async def open_world(
     node: str,
     registry: MemoryRegistry,
     nc: NatsClient | None,
+    topics: Topics,
     *,
     verifier: Verifier | None = None,
     identity: Identity | None = None,
@@ -143,6 +150,6 @@ async def open_world(
             stack.callback(registry.finders.pop, namespace, None)
             await discovery.look()
             await stack.enter_async_context(background(discovery.keep(), "discovery"))
-        world = World(namespace, home, host, node, registry, nc, verifier, identity)
+        world = World(namespace, home, host, node, registry, nc, topics, verifier, identity)
         stack.push_async_callback(world.close)
         yield world

@@ -8,6 +8,7 @@ from typing import TypeVar, overload
 
 from microcosmos.base import errors
 from microcosmos.base.home import Home
+from microcosmos.broker import Messages
 
 from .interface import Platform
 from .live import join
@@ -18,11 +19,18 @@ T = TypeVar("T")
 
 
 class Connection:
-    """A platform that this program is connected to."""
+    """A platform that this program is connected to.
 
-    def __init__(self, platform: Platform) -> None:
+    Attributes:
+        platform: the platform.
+        registry: who is alive there.
+        broker: publishes messages and listens to them.
+    """
+
+    def __init__(self, platform: Platform, name: str) -> None:
         self.platform = platform
         self.registry = platform.registry
+        self.broker = Messages(platform.broker, name)
 
     @overload
     def client(self, name: str) -> Remote: ...
@@ -44,4 +52,4 @@ async def connect(home: Home | None = None, *, name: str = "program") -> AsyncIt
     if here is None:
         raise errors.Unavailable("connect", "no server is running; start one with `micro server`")
     async with join(here, name) as platform:
-        yield Connection(platform)
+        yield Connection(platform, name)

@@ -6,6 +6,9 @@ from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
+from microcosmos.broker import Broker
+from microcosmos.events.interface import Log
+from microcosmos.events.schema import Contracts
 from microcosmos.registry import Registry, Table
 from microcosmos.rpc import Client, Hosted
 
@@ -32,6 +35,18 @@ class Platform(Protocol):
     @property
     def client(self) -> Client:
         """Calls other services."""
+
+    @property
+    def broker(self) -> Broker:
+        """Carries messages."""
+
+    @property
+    def events(self) -> Log:
+        """The events of the namespace."""
+
+    @property
+    def contracts(self) -> Contracts | None:
+        """What events are checked by; None where nothing is."""
 
     @property
     def registry(self) -> Registry:

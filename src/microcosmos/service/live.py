@@ -16,6 +16,13 @@ from microcosmos.auth.access import Access
 from microcosmos.auth.client import follow_policy
 from microcosmos.base import errors, urls
 from microcosmos.base.tasks import background
+from microcosmos.broker import Broker
+from microcosmos.broker.client import RemoteBroker
+from microcosmos.broker.nats import NatsBroker
+from microcosmos.events.client import RemoteLog
+from microcosmos.events.interface import Log
+from microcosmos.events.nats import EngineLog
+from microcosmos.events.schema.client import RemoteContracts
 from microcosmos.registry import REFRESH, Service, Table
 from microcosmos.registry.client import RegistryClient, follow
 from microcosmos.registry.interface import HOST, LANE, REPLICA
@@ -30,7 +37,7 @@ from .records import record
 
 log = logging.getLogger("microcosmos.service")
 
-OF_THE_CORE = ("api", "auth", "config", "registry", "store")
+OF_THE_CORE = ("api", "auth", "broker", "config", "events", "registry", "schemas", "store")
 """Services that every process finds on the core's lane, before it has read the registry."""
 
 PATIENCE = 20.0
@@ -63,6 +70,10 @@ class LivePlatform:
         self.client = Client(
             transports, self.table, identity=self.header, namespace=membership.namespace
         )
+        # What has no connection to the engine asks the core.
+        self.broker: Broker = NatsBroker(nc) if nc is not None else RemoteBroker(self.client)
+        self.events: Log = RemoteLog(self.client.own())
+        self.contracts = RemoteContracts(self.client)
         self.registry = RegistryClient(self.client.own())
         self.access: Access | None = None
         self.restarted = asyncio.Event()
@@ -150,6 +161,8 @@ class LivePlatform:
 
     async def close(self) -> None:
         """Close the lines to other processes."""
+        await self.contracts.close()
+        await self.broker.close()
         await self._lanes.close()
         if self._by_nats is not None:
             await self._by_nats.close()
@@ -194,6 +207,9 @@ async def join(
             platform.identify(identity)
         else:
             await _prove(platform, stack)
+        if nc is not None:
+            by_engine = EngineLog(nc, RemoteLog(platform.client.own()))
+            platform.events = await stack.enter_async_context(by_engine)
         following = follow(
             platform.registry,
             platform.table,

@@ -7,6 +7,13 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from microcosmos.base import names
+from microcosmos.broker import Messages, Subscriber
+from microcosmos.broker.subscriber import CONCURRENCY
+from microcosmos.events.consuming import CONCURRENCY as EVENTS_AT_ONCE
+from microcosmos.events.consuming import RETRY_LIMIT, Backoff
+from microcosmos.events.interface import ACK_WAIT
+from microcosmos.events.moments import Offset, starting
+from microcosmos.events.saga import Saga, Step
 from microcosmos.rpc import Client as RpcClient
 from microcosmos.rpc import Endpoint, Hosted
 from microcosmos.rpc.handler import endpoint as make_endpoint
@@ -17,6 +24,7 @@ from .data import Data, DataOf, Declared, OwnStore, ServiceIndex
 from .interface import Platform
 from .program import run
 from .remote import Remote, remote
+from .topics import OwnEvents, Topics, declared_backoff
 
 if TYPE_CHECKING:
     from microcosmos.config.following import ServiceConfig
@@ -69,6 +77,10 @@ class Service:
         self._platform: Platform | None = None
         self._data = DataOf(name)
         self._indexes: list[Declared] = []
+        self._subscribers: list[Subscriber] = []
+        self._messages: Messages | None = None
+        self._topics = Topics(name)
+        self._sagas: list[Saga[Any]] = []
 
     @overload
     def endpoint(self, function: F, /) -> F: ...
@@ -197,6 +209,153 @@ class Service:
             raise RuntimeError(f"{self.name} does not run yet, so it cannot call other services")
         return self._platform.client
 
+    def subscribe(
+        self,
+        topic: str,
+        *,
+        queue: str = "",
+        concurrency: int = CONCURRENCY,
+        ordered: bool = False,
+    ) -> Callable[[F], F]:
+        """Let a function handle the messages of a topic, while this service runs.
+
+            @service.subscribe("users.created", queue="mailer")
+            async def mail(user: User, message: Message) -> None: ...
+
+        It takes the payload, read as its hint says, the `Message`, or both; its metadata is that
+        of whoever published. When it fails, the publisher is told.
+
+        Args:
+            topic: a topic, or a pattern: ``*`` stands for one part, a last ``>`` for all that
+                follow.
+            queue: of all subscribers that give the same name, one gets each message; without one
+                every replica gets all.
+            concurrency: messages that one replica handles at once.
+            ordered: messages of one key are handled one after another, in their order.
+
+        Raises:
+            errors.BadRequest: no topic, no name of a queue, or no concurrency.
+            TypeError: the function cannot take messages; the text says why.
+        """
+
+        def add(function: F) -> F:
+            subscriber = Subscriber(
+                function, topic, queue=queue, concurrency=concurrency, ordered=ordered
+            )
+            self._subscribers.append(subscriber)
+            return function
+
+        return add
+
+    @property
+    def broker(self) -> Messages:
+        """Publishes messages and listens to them, while this service runs.
+
+        Raises:
+            RuntimeError: it does not run.
+        """
+        if self._messages is None:
+            raise RuntimeError(f"{self.name} does not run yet, so it has no broker")
+        return self._messages
+
+    def consume(
+        self,
+        topic: str,
+        *,
+        group: str = "",
+        start: Offset = "new",
+        ordered: bool = True,
+        concurrency: int = EVENTS_AT_ONCE,
+        retry_limit: int = RETRY_LIMIT,
+        backoff: Backoff | float | None = None,
+        ack_wait: float = ACK_WAIT,
+        once: bool = False,
+    ) -> Callable[[F], F]:
+        """Let a function work the events of a topic off, while this service runs.
+
+            @billing.consume("orders.placed")
+            async def bill(order: Order, event: Event) -> None: ...
+
+        It takes the payload, read as its hint says, the `Event`, or both. Once it returns, the
+        event is done with. What it raises for is given to it again after a while, and is a dead
+        letter in the end; it is one at once when it raises `Reject`, or the payload is not of its
+        type. What comes while no replica runs is worked off later.
+
+        Args:
+            topic: a topic, or a pattern: ``*`` stands for one part, a last ``>`` for all that
+                follow.
+            group: whose events they are: each is given to one replica, of all services that give
+                the same name; the service's name unless said.
+            start: where the group begins when it is there for the first time: ``new``,
+                ``beginning``, or a time.
+            ordered: events of one key are worked on one after another, over all replicas; those
+                without a key are of one key. If not, any as soon as may be.
+            concurrency: events that one replica works on at once.
+            retry_limit: times that an event is tried again.
+            backoff: seconds until the first of these, doubled each time up to a minute; or a
+                `Backoff`.
+            ack_wait: seconds after which the events of a replica that died are given to another.
+            once: the function takes a `Transaction` too. What it writes by that is committed
+                together with the note that the event had its effect, so it has none twice.
+
+        Raises:
+            errors.BadRequest: no topic, no group, or numbers that cannot be.
+            TypeError: the function cannot take events, or another one has the group already; the
+                text says why.
+        """
+
+        def add(function: F) -> F:
+            self._topics.add(
+                function,
+                topic,
+                once=once,
+                group=group,
+                start=starting(start),
+                ordered=ordered,
+                concurrency=concurrency,
+                retry_limit=retry_limit,
+                backoff=declared_backoff(backoff),
+                ack_wait=ack_wait,
+            )
+            return function
+
+        return add
+
+    def saga(self, name: str, kind: type[T], steps: Sequence[Step[T]]) -> Saga[T]:
+        """Declare a saga: steps that all happen, or are all taken back, whatever dies meanwhile.
+
+            transfer = bank.saga("transfer", Transfer, [Step(debit, undo=refund), Step(credit)])
+
+            await transfer.start("t1", Transfer("ann", "bob", 500))
+
+        It is kept in this service's store, and goes on while any replica of it runs. See `Saga`.
+
+        Args:
+            name: of the saga, unique in the service.
+            kind: the type of its input.
+            steps: in their order.
+
+        Raises:
+            errors.BadRequest: a bad name.
+            TypeError: a step cannot be one; the text says why.
+        """
+        if any(other.name == name for other in self._sagas):
+            raise TypeError(f"{self.name} has a saga {name} already")
+        saga = Saga(name, kind, steps)
+        self._sagas.append(saga)
+        return saga
+
+    @property
+    def events(self) -> OwnEvents:
+        """Publishes events and consumes them, while this service runs.
+
+        Raises:
+            RuntimeError: it does not run.
+        """
+        if self._topics.events is None:
+            raise RuntimeError(f"{self.name} does not run yet, so it has no events")
+        return self._topics.events
+
     @property
     def store(self) -> OwnStore:
         """This service's own records, while it runs; ``store.table("orders")`` is a further table.
@@ -263,11 +422,36 @@ class Service:
             data = Data(platform.client, name or self.name, platform.namespace, self._indexes)
             stack.callback(setattr, self._data, "data", None)
             self._data.data = await stack.enter_async_context(data)
+            self._messages = Messages(platform.broker, name or self.name)
+            stack.callback(setattr, self, "_messages", None)
+            hosted = self.hosted(name, version)
+            await stack.enter_async_context(
+                self._topics.open(platform, self._data.data.store, hosted)
+            )
             if self._lifespan is not None:
                 await stack.enter_async_context(self._lifespan(self))
             for mount in self._mounts:
                 await stack.enter_async_context(mount.running(self.name))
-            await stack.enter_async_context(platform.host([self.hosted(name, version)]))
+            for subscriber in self._subscribers:
+                await stack.enter_async_context(
+                    subscriber.on(
+                        platform.broker,
+                        service=name or self.name,
+                        namespace=platform.namespace,
+                        client=platform.client,
+                    )
+                )
+            for saga in self._sagas:
+                await stack.enter_async_context(
+                    saga.on(
+                        self._data.data.store,
+                        self._topics.box,
+                        namespace=platform.namespace,
+                        client=platform.client,
+                    )
+                )
+            await stack.enter_async_context(platform.host([hosted]))
+            await stack.enter_async_context(self._topics.consuming(platform, hosted.name))
             yield
 
     def run(self) -> None:

@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import TypeVar, overload
 
 from microcosmos.auth.interface import Account, Rule
+from microcosmos.base.context import DEFAULT_NAMESPACE
 from microcosmos.base.home import Home
 from microcosmos.registry import Registry
 from microcosmos.rpc import nats as rpc_nats
 from microcosmos.server.core import open_core
+from microcosmos.server.topics import Engine
 from microcosmos.service import Platform, Remote, Service
 from microcosmos.service.live import join
 from microcosmos.service.membership import Membership
@@ -104,9 +106,11 @@ async def on_nats(*, lane: bool = True) -> AsyncIterator[Bench]:
         home.make()
         url = await stack.enter_async_context(nats_server(Path(folder)))
         nc = await stack.enter_async_context(rpc_nats.connect(url, name="core"))
-        core = await stack.enter_async_context(open_core(home, nc))
-        kept = await stack.enter_async_context(keeping())
-        await stack.enter_async_context(core.host(kept))
+        engine = Engine(home.server / "keys", durability="the end of any process")
+        core = await stack.enter_async_context(open_core(home, nc, topics=engine))
+        topics = core.topics_of(DEFAULT_NAMESPACE)
+        kept = await stack.enter_async_context(keeping(topics.broker, topics.log))
+        await stack.enter_async_context(core.host(kept.services))
         here = Membership(nats_url=url, credentials=None, home=home)
         platform = await stack.enter_async_context(join(here, "test", lane=lane))
         services = await stack.enter_async_context(AsyncExitStack())

@@ -1,0 +1,6 @@
+"""Events on the engine: a JetStream stream in the account of each namespace."""
+
+from .engine import Control, EngineLog
+from .log import NatsLog
+
+__all__ = ["Control", "EngineLog", "NatsLog"]
