@@ -659,6 +659,55 @@ async def test_an_effect_of_a_function_that_fails_is_not_had(bench: Bench) -> No
             assert await store.get("a") == 2
 
 
+class Away:
+    """A store that may be away."""
+
+    def __init__(self, store: Any, state: dict[str, bool]) -> None:
+        self._store, self._state, self.scope = store, state, store.scope
+
+    def part(self, name: str) -> Away:
+        return Away(self._store.part(name), self._state)
+
+    def __getattr__(self, name: str) -> Any:
+        if self._state["away"]:
+            raise errors.Unavailable("store", "no replica of store is alive")
+        return getattr(self._store, name)
+
+
+async def test_a_store_that_is_away_is_no_fault_of_an_event(bench: Bench) -> None:
+    runs = 0
+
+    async def work(tx: Transaction) -> None:
+        nonlocal runs
+        runs += 1
+        tx.set("sum", (await tx.get("sum") or 0) + 1)
+
+    async with open_store("memory://") as store:
+        state = {"away": True}
+        on = {"inbox": Inbox(Away(store, state))}
+        await bench.publish(b"1")
+        async with bench.at_work(work, on=on, retry_limit=0, ack_wait=3) as consumer:
+            for _ in range(60):
+                await bench.later(1)
+            assert (runs, consumer.counts.failed) == (0, 0)
+            state["away"] = False
+            await bench.later(1)
+            await until(lambda: consumer.counts.processed)
+        assert await store.get("sum") == 1
+
+
+async def test_what_else_is_away_is_a_failure(bench: Bench) -> None:
+    async def work(tx: Transaction) -> None:
+        raise errors.Unavailable("users", "no replica of users is alive")
+
+    async with open_store("memory://") as store:
+        await bench.publish(b"1")
+        on = {"inbox": Inbox(store)}
+        async with bench.at_work(work, on=on, retry_limit=0) as consumer:
+            await until(lambda: consumer.counts.buried)
+            assert (await bench.memory.dead())[0].reason == "no replica of users is alive"
+
+
 async def test_groups_of_one_name_on_two_topics_have_effects_of_their_own(bench: Bench) -> None:
     async def work(tx: Transaction) -> None:
         tx.set("sum", (await tx.get("sum") or 0) + 1)

@@ -2,32 +2,37 @@
 
 from __future__ import annotations
 
+import asyncio
+
+import pytest
+
 from microcosmos.base.clock import ManualClock
 from microcosmos.events.interface import BEGINNING, DUPLICATE_WINDOW, Draft, GroupSpec, Schedule
 from microcosmos.events.memory import MemoryLog
 
+from .outages import settled
+
 SPEC = GroupSpec("t", "g", BEGINNING, ack_wait=5)
 
 
-async def test_who_lost_an_event_cannot_give_it_back() -> None:
+@pytest.mark.parametrize("said", ["nack", "working"])
+async def test_who_lost_an_event_says_no_more_of_it(said: str) -> None:
     clock = ManualClock()
     log = MemoryLog(clock)
     await log.publish(Draft("t", b"1"))
     async with log.group(SPEC) as slow, log.group(SPEC) as other:
         (lost,) = await slow.pull(1)
         await clock.advance(6)
-        (mine,) = await other.pull(1)
-        await slow.nack(lost)
-        await slow.working(lost)
-        (state,) = await log.groups()
-        assert state.pending == 1
+        await other.pull(1)
         await clock.advance(4)
-        # It is still the other's, who has it for as long as it would have.
-        await other.working(mine)
-        await clock.advance(4)
-        await other.nack(mine)
-        (again,) = await slow.pull(1)
-        assert again.attempt == 3
+        # It is the other's, for as long as it would be.
+        await getattr(slow, said)(lost)
+        again = asyncio.create_task(slow.pull(1))
+        await settled()
+        assert not again.done()
+        await clock.advance(1)
+        (delivery,) = await asyncio.wait_for(again, 1)
+        assert delivery.attempt == 3
 
 
 async def test_what_was_given_before_a_group_began_again_concerns_it_no_more() -> None:

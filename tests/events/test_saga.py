@@ -22,7 +22,7 @@ from microcosmos.events.transaction import MARKS
 from microcosmos.store import open_store
 
 from .money import DONE, START, Faults, Transfer, balances, opened, transfers
-from .mortal import until
+from .mortal import Life, seen_by, until
 
 LEASE = 0.2
 
@@ -481,6 +481,28 @@ async def test_those_of_a_replica_that_leaves_go_on_at_once_elsewhere() -> None:
         # The other one has it, though it was in the middle of a pause of half a minute.
         assert (await asyncio.wait_for(other.result("1"), 5)).status == "done"
         assert began == [2]
+
+
+async def test_nobody_takes_a_saga_from_a_replica_that_lives() -> None:
+    gate = asyncio.Event()
+    tries: list[int] = []
+
+    async def act(_: int, attempt: Attempt) -> None:
+        tries.append(attempt.number)
+        await gate.wait()
+
+    def replica() -> Saga[int]:
+        return Saga("s", int, [Step(act)])
+
+    async with open_store("memory://") as store, replica().on(store, lease=LEASE) as saga:
+        life = Life()
+        async with replica().on(seen_by(store, life), lease=LEASE) as other:
+            await saga.start("1", 0)
+            # The other one has looked several times, longer than a lease lasts.
+            await until(lambda: _true(tries and life.operations > 30))
+            gate.set()
+            assert (await other.result("1")).status == "done"
+    assert tries == [1]
 
 
 async def _ready(saga: Saga[Any]) -> bool:

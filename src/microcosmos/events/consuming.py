@@ -290,8 +290,9 @@ class _Work:
         try:
             while self._waiting:
                 delivery = self._waiting.popleft()
-                await self._handle(group, delivery)
-                held.drop(delivery)
+                if held.begin(delivery):
+                    await self._handle(group, delivery)
+                    held.drop(delivery)
                 self._room.set()
                 handled += 1
                 if handled % _TURN == 0:
@@ -377,7 +378,25 @@ class _Work:
             else:
                 await self._recipient.call({**arguments}, transaction)
 
-        await transact(lambda: inbox.once(effect, event.id), work)
+        while True:
+            try:
+                await transact(lambda: inbox.once(effect, event.id), work)
+                return
+            except (errors.Unavailable, errors.DeadlineExceeded):
+                if not await self._was_away(inbox, effect, event):
+                    raise
+
+    async def _was_away(self, inbox: Inbox, effect: str, event: Event) -> bool:
+        """Wait for the store, and tell whether it was away: that is no fault of the event's."""
+        away = False
+        while True:
+            try:
+                await inbox.has(effect, event.id)
+                return away
+            except (errors.Unavailable, errors.DeadlineExceeded) as exc:
+                away = True
+                log.info("%s waits: %s", self._consumer, exc.detail)
+            await self._consumer.clock.sleep(RETRY_EVERY)
 
     async def _failed(self, group: Group, delivery: Delivery, exc: BaseException) -> None:
         self._counts.failed += 1

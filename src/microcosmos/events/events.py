@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -173,7 +173,7 @@ class Events:
         ordered: bool = False,
         auto_ack: bool = True,
         ack_wait: float = ACK_WAIT,
-    ) -> AsyncIterator[Taken]:
+    ) -> AsyncGenerator[Taken, None]:
         """Events as they come, for a loop.
 
             async for event in service.events.consume("chat.1"):
@@ -252,6 +252,8 @@ class Events:
             for delivery in deliveries:
                 held.add(delivery)
             for delivery in deliveries:
+                if not held.begin(delivery):
+                    continue
                 taken = Taken(member, held, delivery)
                 if delivery.only not in ("", member.spec.name):
                     await taken.ack()

@@ -18,8 +18,22 @@ BEATS = 3
 """How often in `GroupSpec.ack_wait` a member says that it is at work."""
 
 
+class _Held:
+    """A delivery, when it was last known to be this member's, and whether it is worked on."""
+
+    __slots__ = ("begun", "delivery", "since")
+
+    def __init__(self, delivery: Delivery, since: float) -> None:
+        self.delivery = delivery
+        self.since = since
+        self.begun = False
+
+
 class Holding:
     """The deliveries of a member that are not done with, entered while it is one.
+
+    A process that was stopped for longer than ``ack_wait`` finds things in its hands that others
+    have been given since. What it has begun it ends; the rest is theirs, or comes again.
 
     Args:
         group: whose.
@@ -29,7 +43,7 @@ class Holding:
     def __init__(self, group: Group, clock: Clock = SYSTEM) -> None:
         self._group = group
         self._clock = clock
-        self._held: dict[int, Delivery] = {}
+        self._held: dict[int, _Held] = {}
         self._beating: asyncio.Task[None] | None = None
 
     def __len__(self) -> int:
@@ -37,7 +51,20 @@ class Holding:
 
     def add(self, delivery: Delivery) -> None:
         """Keep it from others from now on."""
-        self._held[id(delivery)] = delivery
+        self._held[id(delivery)] = _Held(delivery, self._clock.monotonic())
+
+    def begin(self, delivery: Delivery) -> bool:
+        """Begin to work on it, if it is still this member's; if not, it is forgotten."""
+        held = self._held.get(id(delivery))
+        if held is None or self._expired(held):
+            self.drop(delivery)
+            return False
+        held.begun = True
+        return True
+
+    def _expired(self, held: _Held) -> bool:
+        spec = self._group.spec
+        return bool(spec.name) and self._clock.monotonic() - held.since >= spec.ack_wait
 
     def drop(self, delivery: Delivery) -> None:
         """It is done with."""
@@ -58,15 +85,20 @@ class Holding:
         with contextlib.suppress(errors.Error, TimeoutError):
             async with asyncio.timeout(GIVE_BACK):
                 # The last one first: each goes in front of those that were given back before.
-                for delivery in reversed(self._held.values()):
-                    await self._group.nack(delivery)
+                for held in reversed(self._held.values()):
+                    if held.begun or not self._expired(held):
+                        await self._group.nack(held.delivery)
         self._held.clear()
 
     async def _beat(self) -> None:
         while True:
             await self._clock.sleep(self._group.spec.ack_wait / BEATS)
-            for delivery in list(self._held.values()):
-                if id(delivery) in self._held:
+            for held in list(self._held.values()):
+                if not held.begun and self._expired(held):
+                    self.drop(held.delivery)
+                elif id(held.delivery) in self._held:
+                    now = self._clock.monotonic()
                     # Said again at the next beat; without, another member has it in the end.
                     with contextlib.suppress(errors.Error):
-                        await self._group.working(delivery)
+                        await self._group.working(held.delivery)
+                        held.since = now

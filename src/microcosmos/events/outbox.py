@@ -116,6 +116,9 @@ class Outbox:
         self._relay = Relay(store, log, lease)
         self._task: asyncio.Task[None] | None = None
 
+    def __repr__(self) -> str:
+        return f"<outbox of {'/'.join(self._store.scope)}>"
+
     async def __aenter__(self) -> Outbox:
         # A context of its own: what it does is no part of the call that it may be opened in.
         own = contextvars.Context()

@@ -292,6 +292,7 @@ def declared(service: str, *readers: Reader, **more: Any) -> Declaration:
 
 
 ORDER = json.dumps(ONE)
+ANY: dict[str, Any] = {"type": "object"}
 
 
 async def test_a_consumer_that_cannot_read_the_topic_is_refused() -> None:
@@ -305,7 +306,7 @@ async def test_a_consumer_that_cannot_read_the_topic_is_refused() -> None:
             await orders.declare(declared("billing", Reader("orders", "h", json.dumps(OTHER))))
         assert told.value.detail == (
             "orders (BACKWARD): consumer h of billing cannot read version 1: "
-            "$.a: string may be written, and only integer is taken"
+            "$.a: a string may be written, and only an integer is taken"
         )
         assert await orders.consumers() == [known]
         await orders.declare(declared("billing"))
@@ -352,6 +353,23 @@ async def test_what_a_service_publishes_is_registered_at_its_start() -> None:
         assert (await orders.version(SUBJECT)).author == "shop"
         with pytest.raises(errors.Conflict, match=r"orders \(BACKWARD\)"):
             await orders.declare(declared("shop", writers=(Writer("orders", json.dumps(OTHER)),)))
+
+
+async def test_a_service_may_change_what_it_writes_and_reads_itself_at_once() -> None:
+    def both(schema: Any, read: Any) -> Declaration:
+        reader = Reader("orders", "g", json.dumps(read))
+        return declared("shop", reader, writers=(Writer("orders", json.dumps(schema)),))
+
+    number = {"type": "object", "properties": {"a": {"type": "number"}}}
+    async with registered() as registry:
+        orders = registry.of("micro")
+        await orders.declare(both(OTHER, OTHER))
+        # Its replicas of before cannot read this, but they are on their way out.
+        await orders.declare(both(number, number))
+        assert await orders.versions(SUBJECT) == [1, 2]
+        with pytest.raises(errors.Conflict, match="consumer g of shop cannot read what it writes"):
+            await orders.declare(both(ANY, number))
+        assert await orders.versions(SUBJECT) == [1, 2]
 
 
 async def test_endpoints_are_held_to_their_callers() -> None:

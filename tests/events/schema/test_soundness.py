@@ -222,7 +222,7 @@ def hold(reader: Any, writer: Any, data: st.DataObject, values: int = 4) -> None
 
 
 QUICK = settings(
-    max_examples=800,
+    max_examples=60,
     deadline=None,
     database=None,
     suppress_health_check=[

@@ -121,7 +121,7 @@ def test_this_is_compatible(case: str) -> None:
 
 
 BREAKING: dict[str, tuple[Any, Any, str]] = {
-    "another type": (WHOLE, TEXT, "$: string may be written, and only integer is taken"),
+    "another type": (WHOLE, TEXT, "$: a string may be written, and only an integer is taken"),
     "a number": (
         fields("", a=WHOLE),
         fields("", a=NUMBER),
@@ -130,7 +130,7 @@ BREAKING: dict[str, tuple[Any, Any, str]] = {
     "null": (
         fields("", a=TEXT),
         fields("", a={"type": ["string", "null"]}),
-        "$.a: null may be written, and only string is taken",
+        "$.a: null may be written, and only a string is taken",
     ),
     "a value less": (
         {"enum": ["a", "b"]},
@@ -140,7 +140,7 @@ BREAKING: dict[str, tuple[Any, Any, str]] = {
     "any text for values": (
         {"enum": ["a"]},
         TEXT,
-        '$: string may be written, and only "a" is taken',
+        '$: a string may be written, and only "a" is taken',
     ),
     "true is not 1": ({"const": 1}, {"const": True}, "$: true may be written, and only 1 is taken"),
     "a new required property": (
@@ -161,13 +161,13 @@ BREAKING: dict[str, tuple[Any, Any, str]] = {
     "any property may be this one": (
         fields("", a=TEXT),
         {"type": "object"},
-        "$.a: any property may be written, this one too: null may be written, and only string "
+        "$.a: any property may be written, this one too: null may be written, and only a string "
         "is taken",
     ),
     "the values of a map": (
         {"type": "object", "additionalProperties": TEXT},
         {"type": "object", "additionalProperties": WHOLE},
-        "$.*: integer may be written, and only string is taken",
+        "$.*: an integer may be written, and only a string is taken",
     ),
     "a narrower range": (
         {"type": "integer", "maximum": 9},
@@ -202,12 +202,12 @@ BREAKING: dict[str, tuple[Any, Any, str]] = {
     "deep inside": (
         fields("", a={"type": "array", "items": fields("", b=WHOLE)}),
         fields("", a={"type": "array", "items": fields("", b=TEXT)}),
-        "$.a[*].b: string may be written, and only integer is taken",
+        "$.a[*].b: a string may be written, and only an integer is taken",
     ),
     "one place": (
         {"type": "array", "prefixItems": [TEXT, WHOLE]},
         {"type": "array", "prefixItems": [TEXT, TEXT]},
-        "$[1]: string may be written, and only integer is taken",
+        "$[1]: a string may be written, and only an integer is taken",
     ),
     "fewer items": (
         {"type": "array", "minItems": 1},
@@ -232,14 +232,14 @@ BREAKING: dict[str, tuple[Any, Any, str]] = {
     "odd names": (
         fields("", **{"a b": TEXT}),
         fields("", **{"a b": WHOLE}),
-        '$["a b"]: integer may be written, and only string is taken',
+        '$["a b"]: an integer may be written, and only a string is taken',
     ),
     "names": (
         {"type": "object", "propertyNames": {"maxLength": 3}},
         fields("", long=TEXT),
         "$.long: it may be written, and such a name is not taken",
     ),
-    "nothing is taken": (False, TEXT, "$: string may be written, and nothing is taken here"),
+    "nothing is taken": (False, TEXT, "$: a string may be written, and nothing is taken here"),
     "a reference to nothing but itself": (
         {"$ref": "#/$defs/A", "$defs": {"A": {"$ref": "#/$defs/A"}}},
         TEXT,
@@ -395,7 +395,9 @@ def test_a_type_that_is_made_of_itself_ends() -> None:
     assert told(schema(Long), schema(Long)) == []
     inner = schema(Long)
     inner["$defs"]["Long"]["properties"]["next"] = {"$ref": "#/$defs/Long"}
-    assert told(inner, schema(Long))[0] == "$.next: null may be written, and only object is taken"
+    assert (
+        told(inner, schema(Long))[0] == "$.next: null may be written, and only an object is taken"
+    )
 
 
 def test_what_rests_on_a_pair_that_breaks_is_not_taken_for_compatible() -> None:

@@ -12,7 +12,7 @@ from nats.aio.msg import Msg
 
 from microcosmos.base import errors
 
-from .layout import NANOSECONDS, STREAM
+from .layout import NANOSECONDS, STREAM, selected
 
 PATIENCE = 5.0
 """Seconds that the engine has for an answer."""
@@ -31,6 +31,7 @@ BATCH_INCOMPLETE = 10176
 BATCHES_TOO_MANY = 10210
 DUPLICATES = 10201
 LAST_ID = 10070
+MESSAGE_MISSING = 10043
 
 # The stream could not be written to; no space or memory is left for JetStream.
 _FULL = frozenset({10023, 10028, 10047, 10077})
@@ -128,6 +129,24 @@ class Api:
             found.update(page)
             if len(page) < min(said.get("limit") or _SUBJECTS, _SUBJECTS):
                 return found
+
+    async def check(self) -> None:
+        """See that events can be stored.
+
+        After it could not write, nats-server takes no event of a stream any more, and says nothing
+        to who publishes, until it is started again.
+
+        Raises:
+            errors.Unavailable: they cannot, and why.
+        """
+        try:
+            # No event is there; whether some could be removed is looked at before.
+            await self(f"STREAM.PURGE.{STREAM}", {"filter": selected("-", -1)})
+        except Refused as refused:
+            raise errors.Unavailable(
+                "events",
+                f"the engine cannot store anything, and has to be started again: {refused}",
+            ) from None
 
     async def last(self) -> int:
         """The sequence of the newest event."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from types import TracebackType
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from nats.aio.client import Client as NatsClient
 
@@ -44,6 +45,14 @@ class Control(Log, Protocol):
         """The topics whose events are kept for a time only, and for how many seconds."""
 
 
+class _Open(NamedTuple):
+    """What a log has once it is used."""
+
+    link: Link
+    ttls: Ttls
+    publisher: Publisher
+
+
 class EngineLog:
     """The log of a namespace for a process that may publish and pull, and nothing else there.
 
@@ -55,23 +64,12 @@ class EngineLog:
     def __init__(self, nc: NatsClient, control: Control) -> None:
         self._nc = nc
         self._control = control
+        self._opening = asyncio.Lock()
+        self._open: _Open | None = None
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> EngineLog:
-        """Listen for acknowledgements.
-
-        Raises:
-            errors.Unavailable: the connection is closed.
-        """
-        async with AsyncExitStack() as stack:
-            self._link = Link(self._nc)
-            self._ttls = Ttls(self._link, self._control.ttls)
-            await self._ttls.open()
-            stack.push_async_callback(self._ttls.close)
-            self._publisher = Publisher(self._link, self._ttls)
-            await self._publisher.open()
-            stack.push_async_callback(self._publisher.close)
-            self._stack = stack.pop_all()
+        """Nothing is asked of the engine before it is used."""
         return self
 
     async def __aexit__(
@@ -82,21 +80,34 @@ class EngineLog:
     ) -> None:
         await self._stack.aclose()
 
-    def ttl(self, topic: str) -> float:
-        """Seconds that the events of a topic are kept unless they say so, 0 for ever."""
-        return self._ttls(topic)
+    async def _opened(self) -> _Open:
+        async with self._opening:
+            if self._open is None:
+                async with AsyncExitStack() as stack:
+                    link = Link(self._nc)
+                    ttls = Ttls(link, self._control.ttls)
+                    await ttls.open()
+                    stack.push_async_callback(ttls.close)
+                    publisher = Publisher(link, ttls)
+                    await publisher.open()
+                    stack.push_async_callback(publisher.close)
+                    await ttls.known()
+                    self._open = _Open(link, ttls, publisher)
+                    self._stack = stack.pop_all()
+            return self._open
 
     async def publish(self, *drafts: Draft) -> list[Receipt]:
         """See `interface.Log`."""
-        if not self._ttls.asked:
-            await self._ttls.known()
-        return await self._publisher.publish(drafts)
+        here = self._open or await self._opened()
+        return await here.publisher.publish(drafts)
 
     @asynccontextmanager
     async def group(self, spec: GroupSpec) -> AsyncIterator[Group]:
         """See `interface.Log`."""
+        here = self._open or await self._opened()
         names = await self._control.join(check_spec(spec))
-        member = Member(self._link, self._publisher, spec, names, self._control.join, self._exists)
+        join = self._control.join
+        member = Member(here.link, here.publisher, spec, names, join, self._exists)
         await member.open()
         try:
             yield member
@@ -125,12 +136,14 @@ class EngineLog:
     async def create(self, topic: str, *, ttl: float = 0) -> None:
         """See `interface.Log`."""
         await self._control.create(topic, ttl=ttl)
-        self._ttls.set(topic, check_ttl(ttl))
+        if self._open is not None:
+            self._open.ttls.set(topic, check_ttl(ttl))
 
     async def delete(self, topic: str) -> int:
         """See `interface.Log`."""
         number = await self._control.delete(topic)
-        self._ttls.set(topic, 0)
+        if self._open is not None:
+            self._open.ttls.set(topic, 0)
         return number
 
     async def purge(self, topic: str, *, before: int = 0, keep: int = 0) -> int:

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Collection
 
 from microcosmos.events.interface import DeadLetter, Delivery, GroupSpec
 
-from .api import BATCH, Api, Found, Refused
+from .api import BATCH, MESSAGE_MISSING, Api, Found, Refused
 from .layout import (
     DEAD,
     DEAD_SUBJECT,
@@ -25,9 +25,6 @@ from .publisher import Publisher
 _REASON = "Micro-Reason"
 _ATTEMPTS = "Micro-Attempts"
 _SEQUENCE = "Micro-Sequence"
-
-_MISSING = 10043
-"""JetStream's error for a message that was deleted already."""
 
 
 def letter(spec: GroupSpec, delivery: Delivery, reason: str) -> tuple[str, bytes, dict[str, str]]:
@@ -106,7 +103,7 @@ class Letters:
         try:
             await self._api(f"STREAM.MSG.DELETE.{DEAD}", {"seq": found.sequence, "no_erase": True})
         except Refused as refused:
-            if refused.code != _MISSING:
+            if refused.code != MESSAGE_MISSING:
                 raise refused.error from None
 
 

@@ -73,7 +73,7 @@ class NatsLog:
             self._ttls = Ttls(self._link, self._settings.ttls)
             await self._ttls.open()
             stack.push_async_callback(self._ttls.close)
-            self._publisher = Publisher(self._link, self._ttls)
+            self._publisher = Publisher(self._link, self._ttls, self._api.check)
             await self._publisher.open()
             stack.push_async_callback(self._publisher.close)
             await self._ttls.known()
@@ -97,6 +97,14 @@ class NatsLog:
             if refused.code != STREAM_OTHERWISE:
                 raise refused.error from None
             await self._api.ask(f"STREAM.UPDATE.{config['name']}", config)
+
+    async def check(self) -> None:
+        """See that events can be stored.
+
+        Raises:
+            errors.Unavailable: they cannot until the engine is started again, and why.
+        """
+        await self._api.check()
 
     async def destroy(self) -> None:
         """Remove the streams with everything in them: the namespace is gone."""

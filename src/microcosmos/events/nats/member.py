@@ -66,12 +66,16 @@ class _Ear:
     """Where events come to, and what was asked for from there, by the place of the consumer.
 
     The engine forgets what was asked for once nobody listens there.
+
+    Attributes:
+        doubted: what comes here may long since have been given to others.
     """
 
     def __init__(self, inbox: str) -> None:
         self.inbox = inbox
         self.requests: dict[int, _Request] = {}
         self.subscription: Subscription | None = None
+        self.doubted = False
 
 
 class Member:
@@ -269,6 +273,8 @@ class Member:
         if not reply.startswith("$JS.ACK."):
             self._told(ear, msg)
             return
+        if ear.doubted:
+            return
         self._buffer.append(msg)
         place = 0 if len(self._names) == 1 else self._place(reply)
         asked = ear.requests.get(place)
@@ -349,11 +355,18 @@ class Member:
         self._wake()
 
     async def _beat(self) -> None:
-        """Notice requests that nothing is heard of any more."""
+        """Notice requests that nothing is heard of any more, and that this process was stopped."""
         while True:
-            await asyncio.sleep(BEAT)
-            late = time.monotonic() - 2.5 * BEAT
-            if any(asked.heard < late for asked in self._ear.requests.values()):
+            before = time.monotonic()
+            await asyncio.sleep(min(BEAT, self._spec.ack_wait / 3))
+            now = time.monotonic()
+            stopped = bool(self._spec.name) and now - before >= self._spec.ack_wait
+            if stopped:
+                # What has come meanwhile was given to others, who may be far ahead by now.
+                self._ear.doubted = True
+                self._buffer.clear()
+            late = now - 2.5 * BEAT
+            if stopped or any(asked.heard < late for asked in self._ear.requests.values()):
                 await self._retire()
                 self._wake()
 

@@ -8,7 +8,7 @@ import itertools
 import logging
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 import msgspec
 import nats.errors
@@ -91,9 +91,16 @@ class Publisher:
     Args:
         link: the connection.
         ttl: how long the events of a topic are kept unless they say so themselves.
+        check: raises when the engine cannot store anything: then it does not answer, either.
     """
 
-    def __init__(self, link: Link, ttl: Callable[[str], float]) -> None:
+    def __init__(
+        self,
+        link: Link,
+        ttl: Callable[[str], float],
+        check: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
+        self._check = check
         self._link = link
         self._nc = link.nc
         self._ttl = ttl
@@ -112,6 +119,7 @@ class Publisher:
         self._heard = time.monotonic()
         self._loop = asyncio.get_running_loop()
         self._resending: asyncio.Task[None] | None = None
+        self._checking: asyncio.Task[None] | None = None
         self._watch: asyncio.TimerHandle | None = None
 
     async def open(self) -> None:
@@ -133,8 +141,9 @@ class Publisher:
         self._link.remove(self)
         if self._watch is not None:
             self._watch.cancel()
-        if self._resending is not None:
-            self._resending.cancel()
+        for task in (self._resending, self._checking):
+            if task is not None:
+                task.cancel()
         for number in list(self._pending):
             self._fail(number, "the connection was closed before it was acknowledged")
         with contextlib.suppress(nats.errors.Error, OSError):
@@ -371,13 +380,33 @@ class Publisher:
         if self._flowing and (now - self._heard > SILENCE or now - oldest > 2 * SILENCE):
             self._heard = now
             self._stall()
+            if self._check is not None and self._checking is None:
+                self._checking = self._loop.create_task(
+                    self._diagnose(), name="check of the engine"
+                )
         self._watch = self._loop.call_later(1, self._look)
+
+    async def _diagnose(self) -> None:
+        """Nothing is heard of the engine: who waits need not wait longer if it says why."""
+        assert self._check is not None
+        try:
+            await self._check()
+        except errors.Error as error:
+            if self._nc.is_connected:
+                for sent in self._pending.values():
+                    if not sent.future.done():
+                        sent.future.set_exception(errors.Unavailable(error.id, error.detail))
+        finally:
+            self._checking = None
 
     def _expire(self) -> None:
         since = time.monotonic() - PUBLISH_PATIENCE
         for number, sent in list(self._pending.items()):
             if sent.since < since:
-                self._fail(number, "it was sent, and not acknowledged")
+                self._fail(
+                    number,
+                    "it was sent and not acknowledged; its log says why, its disk may be full",
+                )
 
 
 def _receipt(id: str, ack: _Ack, times: int) -> Receipt:
@@ -388,7 +417,7 @@ def _receipt(id: str, ack: _Ack, times: int) -> Receipt:
 
 
 def _away(what: str) -> str:
-    return f"the engine could not be asked for {PUBLISH_PATIENCE:g} s: {what}"
+    return f"the engine has stored nothing for {PUBLISH_PATIENCE:g} s: {what}"
 
 
 def _cannot_send(exc: Exception) -> errors.Error:

@@ -12,6 +12,7 @@ import nats.errors
 from nats.aio.msg import Msg
 
 from microcosmos.base import errors
+from microcosmos.rpc.connection import settle
 
 from .api import BATCH, Api, request, unavailable
 from .layout import TOPIC_SUBJECT, TOPICS
@@ -20,6 +21,7 @@ from .link import Link
 log = logging.getLogger("microcosmos.events")
 
 _PAUSE = 1.0
+_LONGEST_PAUSE = 60.0
 
 
 class TopicSettings(msgspec.Struct, frozen=True):
@@ -144,15 +146,19 @@ class Ttls:
         self._loading = asyncio.create_task(self._ask(), name="settings of topics")
 
     async def _ask(self) -> None:
+        pause = _PAUSE
         while True:
             self._news.clear()
             try:
+                # What is said from now on is heard; what was said before is loaded.
+                await settle(self._link.nc)
                 loaded = await self._load()
-            except errors.Error as error:
+            except (errors.Error, nats.errors.Error, OSError, TimeoutError) as error:
                 # Until then events are kept for longer than was said, not for less.
-                log.debug("settings of topics: %s", error.detail)
+                log.debug("settings of topics: %s", error)
                 self._asked.set()
-                await asyncio.sleep(_PAUSE)
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, _LONGEST_PAUSE)
             else:
                 # What was heard meanwhile may be newer.
                 self._known = {topic: ttl for topic, ttl in {**loaded, **self._news}.items() if ttl}

@@ -11,7 +11,7 @@ import msgspec
 from microcosmos.base import errors
 from microcosmos.base.clock import Clock
 from microcosmos.events.transaction import find
-from microcosmos.store import Check, Delete, Op, Store, Write
+from microcosmos.store import Delete, Op, Store, Write
 
 JOURNAL = "sagas"
 """The part of a table with the sagas that began there."""
@@ -175,10 +175,9 @@ class Journal:
         if entry is None or entry.progress.ended:
             return None
         mine = Write(self._open + note.id, runner.encode(), version=note.version)
-        gone = [Check(self.runners + note.runner, 0)] if note.runner else []
         try:
             # Written anew, so that a runner before who is not gone after all finds it changed.
-            return await self._write(entry.progress, entry.version, mine, *gone)
+            return await self._write(entry.progress, entry.version, mine)
         except errors.Conflict:
             return None
 
@@ -190,6 +189,8 @@ class Journal:
 
     async def orphans(self) -> list[Open]:
         """Sagas that are not at their end, and that no runner works on."""
+        # In this order: who writes such a note has its lease before. One that is lost is never
+        # taken again: runners have new names then.
         records = await self.table.read(prefix=self._open)
         runners = {key[len(self.runners) :] for key in await self.table.list(self.runners)}
         notes = [Open(r.key[len(self._open) :], r.value.decode(), r.version) for r in records]

@@ -2,62 +2,47 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any, Literal, TypeVar
 
 from microcosmos.base import codec, errors, topics
 from microcosmos.base.clock import Clock
-from microcosmos.store import Check, Delete, Op, Record, Store, Write
+from microcosmos.store import Delete, Op, Store, Write
 
+from . import breaking
 from . import interface as ids
-from .compatibility import compare
+from .breaking import held_against
+from .consumers import Consumers
 from .document import Document, parse
+from .held import DEFAULTS, ENDPOINTS, Held
 from .interface import (
-    MAX_SUBJECT,
     MAX_VERSIONS,
-    MODES,
     Breach,
     Consumer,
     Declaration,
+    EndpointSchemas,
     Mode,
     Reader,
     SchemaVersion,
-    Settings,
     Subject,
-    is_response,
-    service_of,
+    Writer,
     subject_of,
     subject_of_endpoint,
     topic_of,
-    unprocessable,
 )
-from .kept import (
-    KeptConsumers,
-    KeptSubject,
-    KeptVersion,
-    Keys,
-    consumers_from,
-    settings_from,
-    subject_from,
-)
-
-LATEST: Literal["latest"] = "latest"
-"""Stands for the newest version."""
+from .kept import KeptSubject, KeptVersion, Keys
+from .picking import LATEST, check_subject, no_subject, number, picked
+from .records import Records
 
 MAX_CONSUMERS = 1000
 """Topics and patterns that one service may say that it consumes."""
 
-DEFAULTS = Settings("BACKWARD", auto=True)
-"""What holds for topics where nothing is set."""
-
-ENDPOINTS = Settings("NONE", auto=True)
-"""What holds for endpoints where nothing is set for them or for their service."""
+__all__ = ["DEFAULTS", "ENDPOINTS", "LATEST", "MAX_CONSUMERS", "Catalogue", "check_subject"]
 
 T = TypeVar("T")
 
 
-class Catalogue:
+class Catalogue(Held):
     """The schemas of one namespace; made by `Registry.of`.
 
     Every method raises `errors.Unavailable` when the store cannot be written or read. The ids of
@@ -65,11 +50,11 @@ class Catalogue:
     """
 
     def __init__(self, store: Store, namespace: str, clock: Clock) -> None:
+        super().__init__(store, Keys(namespace))
         self.namespace = namespace
-        self._store = store
-        self._keys = Keys(namespace)
+        self._records = Records(store, self._keys, namespace)
+        self._consumers = Consumers(store, self._keys)
         self._clock = clock
-        self._writing = asyncio.Lock()
 
     # Reading.
 
@@ -80,12 +65,12 @@ class Catalogue:
             prefix: how they begin.
             deleted: those too of which every version is deleted, though not for good.
         """
-        return [name for name, kept in await self._all(prefix) if deleted or kept.active]
+        return [name for name, kept in await self._records.all(prefix) if deleted or kept.active]
 
     async def describe(self, prefix: str = "", *, deleted: bool = False) -> list[Subject]:
         """The subjects with their newest versions and what holds for them, sorted."""
         found = []
-        for name, kept in await self._all(prefix):
+        for name, kept in await self._records.all(prefix):
             if versions := kept.versions if deleted else kept.active:
                 latest = await self._shown(name, versions[-1])
                 settings = await self.effective(name)
@@ -127,9 +112,9 @@ class Catalogue:
             errors.NotFound: there is no such subject, or no such version of it.
             errors.Error: 422: that is no version.
         """
-        number = _number(version)
+        wanted = number(version)
         kept = await self._existing(subject, deleted=deleted)
-        return await self._shown(subject, _picked(subject, kept, number, deleted=deleted))
+        return await self._shown(subject, picked(subject, kept, wanted, deleted=deleted))
 
     async def schema(self, id: int) -> str:
         """The JSON text of a schema. Schemas stay when the versions that had them are deleted.
@@ -137,12 +122,7 @@ class Catalogue:
         Raises:
             errors.NotFound: there is none of that id.
         """
-        try:
-            record = await self._store.read(self._keys.id(id))
-        except errors.NotFound:
-            detail = f"there is no schema {id} in namespace {self.namespace}"
-            raise errors.NotFound(ids.NO_SCHEMA, detail) from None
-        return record.value.decode()
+        return await self._records.text(id)
 
     async def uses(self, id: int, *, deleted: bool = False) -> list[tuple[str, int]]:
         """The subjects and versions that have a schema.
@@ -153,14 +133,14 @@ class Catalogue:
         await self.schema(id)
         return [
             (name, one.version)
-            for name, kept in await self._all()
+            for name, kept in await self._records.all()
             for one in (kept.versions if deleted else kept.active)
             if one.id == id
         ]
 
     async def has(self, subject: str, id: int) -> bool:
         """Whether a version of a subject, deleted or not, has a schema."""
-        return any(one.id == id for one in (await self._kept(subject))[1].versions)
+        return any(one.id == id for one in (await self._records.subject(subject))[1].versions)
 
     async def lookup(
         self, subject: str, schema: Any, *, normalize: bool = False, deleted: bool = False
@@ -177,7 +157,7 @@ class Catalogue:
             errors.NotFound: there is no such subject, or it has no such version.
         """
         kept = await self._existing(subject, deleted=deleted)
-        id = await self._id_of(_document(schema, normalize))
+        id = await self._records.id_of(_document(schema, normalize))
         for one in kept.versions if deleted else kept.active:
             if id and one.id == id:
                 return await self._shown(subject, one)
@@ -193,6 +173,7 @@ class Catalogue:
         author: str = "",
         normalize: bool = False,
         consumers: bool = True,
+        beside: str = "",
     ) -> SchemaVersion:
         """Add a version to a subject; one that has this schema already is given as it stands.
 
@@ -204,6 +185,7 @@ class Catalogue:
             author: the account that does so.
             normalize: keep the text with its names in order.
             consumers: refuse too what those who said that they consume the topic cannot read.
+            beside: but for those of this service.
 
         Raises:
             errors.Conflict: it is not compatible; the detail names version and path. Or the
@@ -214,18 +196,27 @@ class Catalogue:
         document = _document(schema, normalize)
         async with self._writing:
             while True:
-                record, kept = await self._kept(subject)
-                id = await self._id_of(document)
+                record, kept = await self._records.subject(subject)
+                id = await self._records.id_of(document)
                 for one in kept.active:
                     if id and one.id == id:
                         return await self._shown(subject, one)
-                await self._check_breaches(subject, kept, document, consumers=consumers)
+                if len(kept.versions) >= MAX_VERSIONS:
+                    detail = f"{subject} has {MAX_VERSIONS} versions, its limit"
+                    way_out = "delete old ones for good"
+                    raise errors.Conflict("schema.versions", f"{detail}; {way_out}")
+                mode = await self.mode(subject)
+                olders = await self._olders(held_against(kept, mode))
+                asked = await self._readers(subject, mode, beside) if consumers else []
+                breaches = await breaking.of_versions(subject, mode, document.value, olders)
+                breaches += await breaking.of_consumers(document.value, asked)
+                breaking.refuse(topic_of(subject) or subject, mode, breaches)
                 try:
-                    return await self._add(subject, record, kept, document, id, author)
-                except errors.Conflict as error:
-                    if error.id.startswith("schema"):
-                        raise
-                    # Another core was faster.
+                    now = self._clock.time()
+                    added = await self._records.add(record, kept, document, author, now)
+                except errors.Conflict:
+                    continue  # another core was faster
+                return await self._shown(subject, added)
 
     async def delete(self, subject: str, *, permanent: bool = False) -> list[int]:
         """Delete a subject: its versions can be asked for by their numbers no more.
@@ -269,12 +260,12 @@ class Catalogue:
             errors.NotFound: see `delete`.
             errors.Error: 422: that is no version.
         """
-        number = _number(version)
+        wanted = number(version)
 
         def deleted(kept: KeptSubject) -> tuple[KeptSubject, int]:
-            one = _picked(subject, kept, number, deleted=True)
-            if number == 0 and not permanent:
-                one = _picked(subject, kept, number, deleted=False)
+            one = picked(subject, kept, wanted, deleted=True)
+            if wanted == 0 and not permanent:
+                one = picked(subject, kept, wanted, deleted=False)
             named = f"version {one.version} of {subject}"
             if permanent and not one.deleted:
                 raise errors.NotFound(
@@ -290,76 +281,6 @@ class Catalogue:
             return KeptSubject(rest), one.version
 
         return await self._change(subject, deleted)
-
-    # What is set.
-
-    async def settings(self, subject: str = "") -> Settings:
-        """What is set for a subject itself, or with an empty name for all topics."""
-        try:
-            record = await self._store.read(self._keys.setting(subject))
-        except errors.NotFound:
-            return Settings()
-        return settings_from(record.value)
-
-    async def effective(self, subject: str = "") -> Settings:
-        """What holds for a subject; nothing of it is None.
-
-        A topic has its own settings, then those of the namespace, then `DEFAULTS`; an endpoint
-        its own, then those of its service (``SERVICE/``), then `ENDPOINTS`.
-        """
-        if service := service_of(subject):
-            above, last = f"{service}/", ENDPOINTS
-        else:
-            above, last = "", DEFAULTS
-        found = last
-        for name in dict.fromkeys((above, subject)):
-            found = _over(await self.settings(name), found)
-        return found
-
-    async def mode(self, subject: str = "") -> Mode:
-        """What new versions of a subject are held to; with an empty name, those of all topics."""
-        return (await self.effective(subject)).mode or "NONE"
-
-    async def configure(
-        self, subject: str = "", *, mode: str | None = None, auto: bool | None = None
-    ) -> Settings:
-        """Set something for a subject, for a service's endpoints (``SERVICE/``) or for all topics.
-
-        Args:
-            subject: which; empty is all topics.
-            mode: None leaves it.
-            auto: whether types may register themselves; None leaves it.
-
-        Returns:
-            What is set there now.
-
-        Raises:
-            errors.Error: 422: there is no such mode.
-        """
-        if mode is not None and mode not in MODES:
-            raise unprocessable(ids.BAD_MODE, f"{mode!r:.40} is no mode; one of {', '.join(MODES)}")
-        if subject:
-            check_subject(subject)
-        async with self._writing:
-            now = _over(Settings(mode, auto), await self.settings(subject))
-            await self._store.write(self._keys.setting(subject), codec.encode(now))
-        return now
-
-    async def unset(self, subject: str = "") -> Settings:
-        """Let what stands above hold for a subject again.
-
-        Returns:
-            What was set.
-
-        Raises:
-            errors.NotFound: nothing was set for it.
-        """
-        async with self._writing:
-            was = await self.settings(subject)
-            if subject and was == Settings():
-                raise errors.NotFound(ids.NO_MODE, f"{subject} has no mode of its own")
-            await self._store.delete(self._keys.setting(subject))
-        return was
 
     # Compatibility.
 
@@ -387,65 +308,36 @@ class Catalogue:
             errors.Error: 422: it is no JSON Schema.
         """
         document = parse(schema)
-        kept = (await self._kept(check_subject(subject)))[1]
+        kept = (await self._records.subject(check_subject(subject)))[1]
         held = mode or await self.mode(subject)
+        against = held_against(kept, held)
         if version is not None:
             if not kept.active:
-                raise _no_subject(subject)
-            against = [_picked(subject, kept, _number(version), deleted=False)]
-        else:
-            against = kept.active if held.endswith("_TRANSITIVE") else kept.active[-1:]
-        return await self._breaches(subject, against, document, held, consumers=consumers)
+                raise no_subject(subject)
+            one = picked(subject, kept, number(version), deleted=False)
+            against = [one] if held != "NONE" else []
+        asked = await self._readers(subject, held, "") if consumers else []
+        olders = await self._olders(against)
+        found = await breaking.of_versions(subject, held, document.value, olders)
+        return found + await breaking.of_consumers(document.value, asked)
 
-    async def _check_breaches(
-        self, subject: str, kept: KeptSubject, document: Document, *, consumers: bool
-    ) -> None:
-        mode = await self.mode(subject)
-        against = kept.active if mode.endswith("_TRANSITIVE") else kept.active[-1:]
-        breaches = await self._breaches(subject, against, document, mode, consumers=consumers)
-        if breaches:
-            raise _incompatible(topic_of(subject) or subject, mode, breaches)
+    async def _olders(self, versions: Iterable[KeptVersion]) -> list[breaking.Older]:
+        return [
+            breaking.Older(one.version, codec.decode(await self.schema(one.id))) for one in versions
+        ]
 
-    async def _breaches(
-        self,
-        subject: str,
-        against: Sequence[KeptVersion],
-        document: Document,
-        mode: Mode,
-        *,
-        consumers: bool,
-    ) -> list[Breach]:
-        if mode == "NONE":
+    async def _readers(self, subject: str, mode: Mode, beside: str) -> list[Consumer]:
+        """Those who have to be able to read what is written by a new version."""
+        topic = topic_of(subject)
+        if not topic or mode == "NONE":
             return []
-        backward, forward = _directions(subject, mode)
-        found = []
-        for one in reversed(against):
-            old: Any = codec.decode(await self.schema(one.id))
-            named = f"version {one.version}"
-            if backward and (problems := await _compared(document.value, old)):
-                side = f"what {named} wrote cannot be read"
-                found.append(Breach(side, problems, one.version))
-            if forward and (problems := await _compared(old, document.value)):
-                side = f"who reads by {named} cannot read it"
-                found.append(Breach(side, problems, one.version))
-        if consumers and (topic := topic_of(subject)):
-            for consumer in await self.consumers(topic):
-                if problems := await _read_by(consumer, document.value):
-                    side = f"consumer {consumer.group} of {consumer.service} cannot read it"
-                    found.append(Breach(side, problems, consumer=consumer))
-        return found
+        return [one for one in await self.consumers(topic) if one.service != beside]
 
     # Who consumes what.
 
     async def consumers(self, topic: str = "") -> list[Consumer]:
         """Who said that it consumes a topic, by pattern or by name; with no topic, everybody."""
-        records = await self._store.read(prefix=self._keys.consumers)
-        return [
-            one
-            for record in records
-            for one in consumers_from(record.value).consumers
-            if not topic or topics.matches(one.topic, topic)
-        ]
+        return await self._consumers.of(topic)
 
     async def forget(self, service: str, topic: str = "") -> list[Consumer]:
         """Take it that a service consumes a topic no more, or with no topic nothing at all.
@@ -453,19 +345,8 @@ class Catalogue:
         Returns:
             What it had said and does not count any more.
         """
-        key = self._keys.consumer(service)
         async with self._writing:
-            try:
-                record = await self._store.read(key)
-            except errors.NotFound:
-                return []
-            said = consumers_from(record.value).consumers
-            rest = [one for one in said if topic and one.topic != topic]
-            if rest:
-                await self._store.write(key, codec.encode(KeptConsumers(rest)))
-            else:
-                await self._store.delete(key)
-        return [one for one in said if one not in rest]
+            return await self._consumers.forget(service, topic)
 
     async def declare(self, declaration: Declaration, *, author: str = "") -> None:
         """Take note of what a service reads and writes, if nothing of it breaks anything.
@@ -479,82 +360,73 @@ class Catalogue:
             errors.BadRequest: a topic that cannot be one.
             errors.TooLarge: it consumes more than `MAX_CONSUMERS`.
         """
-        now = self._clock.time()
-        said = []
-        if len(declaration.readers) > MAX_CONSUMERS:
-            detail = f"{declaration.service} consumes more than {MAX_CONSUMERS} topics"
-            raise errors.TooLarge("schema", detail)
-        for reader in declaration.readers:
-            topics.check_pattern(reader.topic)
-            schema = parse(reader.schema).text if reader.schema else ""
-            said.append(Consumer(reader.topic, declaration.service, reader.group, schema, now))
-            await self._check_reader(declaration.service, reader)
+        service, readers = declaration.service, declaration.readers
+        if len(readers) > MAX_CONSUMERS:
+            raise errors.TooLarge("schema", f"{service} consumes more than {MAX_CONSUMERS} topics")
+        said = [self._said(service, reader) for reader in readers]
+        for reader in readers:
+            await self._check_reader(service, reader)
         for writer in declaration.writers:
-            subject = subject_of(topics.check_topic(writer.topic))
-            await self.register(subject, writer.schema, author=author)
+            await self._check_own(declaration, writer)
+        for writer in declaration.writers:
+            # What it reads itself was looked at, and is about to stand in place of what it said.
+            subject = subject_of(writer.topic)
+            await self.register(subject, writer.schema, author=author, beside=service)
         for endpoint in declaration.endpoints:
-            for side, schema in (("request", endpoint.request), ("response", endpoint.response)):
-                name = subject_of_endpoint(declaration.service, endpoint.endpoint, side)  # type: ignore[arg-type]
-                if await self.mode(name) != "NONE":
-                    await self.register(name, schema, author=author)
-        await self._keep_consumers(declaration.service, said)
-
-    async def _keep_consumers(self, service: str, said: list[Consumer]) -> None:
-        key = self._keys.consumer(service)
+            await self._declare_endpoint(service, endpoint, author)
         async with self._writing:
-            if said:
-                await self._store.write(key, codec.encode(KeptConsumers(said)))
-            else:
-                await self._store.delete(key)
+            await self._consumers.keep(service, said)
+
+    def _said(self, service: str, reader: Reader) -> Consumer:
+        topics.check_pattern(reader.topic)
+        schema = parse(reader.schema).text if reader.schema else ""
+        return Consumer(reader.topic, service, reader.group, schema, self._clock.time())
 
     async def _check_reader(self, service: str, reader: Reader) -> None:
-        if not reader.schema:
-            return
-        consumer = Consumer(reader.topic, service, reader.group, reader.schema)
-        for name, kept in await self._topics(reader.topic):
+        for name, kept in await self._topics(reader.topic) if reader.schema else ():
             mode = await self.mode(name)
-            if mode == "NONE":
-                continue
-            against = kept.active if mode.endswith("_TRANSITIVE") else kept.active[-1:]
-            for one in reversed(against):
-                schema: Any = codec.decode(await self.schema(one.id))
-                if problems := await _read_by(consumer, schema):
-                    side = f"consumer {reader.group} of {service} cannot read version {one.version}"
-                    breach = Breach(side, problems, one.version, consumer)
-                    raise _incompatible(topic_of(name), mode, [breach])
+            for one in await self._olders(held_against(kept, mode)):
+                what = f"version {one.number}"
+                found = await breaking.of_reader(service, reader, one.schema, what, one.number)
+                breaking.refuse(topic_of(name), mode, found)
+
+    async def _check_own(self, declaration: Declaration, writer: Writer) -> None:
+        """What a service reads of what it writes itself."""
+        mode = await self.mode(subject_of(topics.check_topic(writer.topic)))
+        schema = parse(writer.schema).value
+        for reader in declaration.readers if mode != "NONE" else ():
+            if topics.matches(reader.topic, writer.topic):
+                service = declaration.service
+                found = await breaking.of_reader(service, reader, schema, "what it writes")
+                breaking.refuse(writer.topic, mode, found)
+
+    async def _declare_endpoint(self, service: str, endpoint: EndpointSchemas, author: str) -> None:
+        sides: tuple[tuple[Literal["request", "response"], str], ...] = (
+            ("request", endpoint.request),
+            ("response", endpoint.response),
+        )
+        for side, schema in sides:
+            name = subject_of_endpoint(service, endpoint.endpoint, side)
+            if await self.mode(name) != "NONE":
+                await self.register(name, schema, author=author)
 
     async def _topics(self, pattern: str) -> list[tuple[str, KeptSubject]]:
         """The subjects of the topics that a pattern stands for."""
         if not topics.is_pattern(pattern):
             subject = subject_of(pattern)
-            return [(subject, (await self._kept(subject))[1])]
+            return [(subject, (await self._records.subject(subject))[1])]
         return [
             (name, kept)
-            for name, kept in await self._all()
+            for name, kept in await self._records.all()
             if (topic := topic_of(name)) and topics.matches(pattern, topic)
         ]
 
     # Records.
 
-    async def _all(self, prefix: str = "") -> list[tuple[str, KeptSubject]]:
-        begins = self._keys.subject(prefix)
-        records = await self._store.read(prefix=begins)
-        return [
-            (one.key.removeprefix(self._keys.subjects), subject_from(one.value)) for one in records
-        ]
-
-    async def _kept(self, subject: str) -> tuple[Record, KeptSubject]:
-        key = self._keys.subject(subject)
-        try:
-            record = await self._store.read(key)
-        except errors.NotFound:
-            return Record(key), KeptSubject()
-        return record, subject_from(record.value)
-
     async def _existing(self, subject: str, *, deleted: bool) -> KeptSubject:
-        kept = (await self._kept(check_subject(subject)))[1]
+        kept = (await self._records.subject(check_subject(subject)))[1]
         if not (kept.versions if deleted else kept.active):
-            raise _no_subject(subject)
+            raise no_subject(subject)
         return kept
 
     async def _shown(self, subject: str, one: KeptVersion) -> SchemaVersion:
@@ -562,51 +434,6 @@ class Catalogue:
         return SchemaVersion(
             subject, one.version, one.id, text, one.author, one.time, deleted=one.deleted
         )
-
-    async def _id_of(self, document: Document) -> int:
-        """The id of a schema, 0 when it has none."""
-        try:
-            record = await self._store.read(self._keys.identity(document.identity))
-        except errors.NotFound:
-            return 0
-        return int(record.value)
-
-    async def _add(
-        self,
-        subject: str,
-        record: Record,
-        kept: KeptSubject,
-        document: Document,
-        id: int,
-        author: str,
-    ) -> SchemaVersion:
-        if len(kept.versions) >= MAX_VERSIONS:
-            detail = f"{subject} has {MAX_VERSIONS} versions, its limit; delete old ones for good"
-            raise errors.Conflict("schema.versions", detail)
-        ops: list[Op] = []
-        if not id:
-            id, ops = await self._new_id(document)
-        else:
-            text = await self._store.read(self._keys.id(id))
-            ops = [Check(text.key, text.version)]
-        number = kept.versions[-1].version + 1 if kept.versions else 1
-        added = KeptVersion(number, id, author, self._clock.time())
-        value = codec.encode(KeptSubject([*kept.versions, added]))
-        await self._store.batch([*ops, Write(record.key, value, version=record.version)])
-        return await self._shown(subject, added)
-
-    async def _new_id(self, document: Document) -> tuple[int, list[Op]]:
-        try:
-            last = await self._store.read(self._keys.last_id)
-        except errors.NotFound:
-            last = Record(self._keys.last_id, b"0")
-        id = int(last.value) + 1
-        number = str(id).encode()
-        return id, [
-            Write(last.key, number, version=last.version),
-            Write(self._keys.identity(document.identity), number, version=0),
-            Write(self._keys.id(id), document.text.encode(), version=0),
-        ]
 
     async def _change(
         self,
@@ -622,9 +449,9 @@ class Catalogue:
         """
         async with self._writing:
             while True:
-                record, kept = await self._kept(check_subject(subject))
+                record, kept = await self._records.subject(check_subject(subject))
                 if not kept.versions:
-                    raise _no_subject(subject)
+                    raise no_subject(subject)
                 left, answer = change(kept)
                 ops: list[Op] = [Write(record.key, codec.encode(left), version=record.version)]
                 if not left.versions:
@@ -638,89 +465,10 @@ class Catalogue:
                 return answer
 
 
-def check_subject(subject: str) -> str:
-    """A name that a subject can have.
-
-    Raises:
-        errors.Error: 422: it is empty, too long, or has what cannot be printed.
-    """
-    if (
-        isinstance(subject, str)
-        and subject
-        and subject.isprintable()
-        and len(subject.encode("utf-8", "replace")) <= MAX_SUBJECT
-    ):
-        return subject
-    raise unprocessable(
-        "schema.subject.invalid",
-        f"{subject!r:.80} is no subject: use up to {MAX_SUBJECT} printable characters",
-    )
-
-
-async def _compared(reader: Any, writer: Any) -> tuple[ids.Problem, ...]:
-    # In a thread: large schemas take their time, and others are to be served meanwhile.
-    return tuple(await asyncio.to_thread(compare, reader, writer))
-
-
-async def _read_by(consumer: Consumer, writer: Any) -> tuple[ids.Problem, ...]:
-    if not consumer.schema:
-        return ()
-    return await _compared(codec.decode(consumer.schema), writer)
-
-
-def _directions(subject: str, mode: Mode) -> tuple[bool, bool]:
-    """Whether the new version has to read what was written, and be read by who read before.
-
-    What an endpoint gives is read by its callers: for them, going on with a new version means what
-    for a reader of a topic is going on with an old one.
-    """
-    kind = mode.removesuffix("_TRANSITIVE")
-    backward, forward = kind in ("BACKWARD", "FULL"), kind in ("FORWARD", "FULL")
-    return (forward, backward) if is_response(subject) else (backward, forward)
-
-
-def _incompatible(what: str, mode: Mode, breaches: Sequence[Breach]) -> errors.Conflict:
-    more = f"; {len(breaches) - 1} more" if len(breaches) > 1 else ""
-    return errors.Conflict(ids.INCOMPATIBLE, f"{what} ({mode}): {breaches[0]}{more}")
-
-
 def _document(schema: Any, normalize: bool) -> Document:
     document = parse(schema)
     return document.normal() if normalize else document
 
 
-def _over(upper: Settings, lower: Settings) -> Settings:
-    return Settings(
-        lower.mode if upper.mode is None else upper.mode,
-        lower.auto if upper.auto is None else upper.auto,
-    )
-
-
 def _as_deleted(one: KeptVersion) -> KeptVersion:
     return KeptVersion(one.version, one.id, one.author, one.time, deleted=True)
-
-
-def _number(version: int | str) -> int:
-    """The number of a version, 0 for the latest."""
-    if version in (LATEST, -1, "-1"):
-        return 0
-    if isinstance(version, str) and version.isascii() and version.isdigit():
-        version = int(version[:12])
-    if isinstance(version, int) and 0 < version < 2**31:
-        return version
-    raise unprocessable(ids.BAD_VERSION, f"{version!r:.40} is no version; 1, 2, … or latest")
-
-
-def _picked(subject: str, kept: KeptSubject, number: int, *, deleted: bool) -> KeptVersion:
-    versions = kept.versions if deleted else kept.active
-    if number == 0 and versions:
-        return versions[-1]
-    for one in versions:
-        if one.version == number:
-            return one
-    detail = f"{subject} has no version {number or LATEST}"
-    raise errors.NotFound(ids.NO_VERSION, detail)
-
-
-def _no_subject(subject: str) -> errors.NotFound:
-    return errors.NotFound(ids.NO_SUBJECT, f"there is no subject {subject}")

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import click
 import msgspec
 
-from microcosmos.base import codec, errors
+from microcosmos.base import codec, errors, topics
 
 from . import wire
 from .interface import MODES, SchemaVersion, subject_of, topic_of
@@ -194,9 +194,9 @@ def _rows_then_fail(
     else:
         for row in rows:
             click.echo(f"{row.breaks}: {row.path}: {row.detail}")
-    broken = len(found.breaches)
-    way_out = f"`micro events schema consumers {topic}` lists who reads it"
-    detail = f"{topic} ({found.mode}): {broken} would break; {way_out}"
+    detail = f"{topic} ({found.mode}): it would break {len(found.breaches)}"
+    if any(breach.consumer for breach in found.breaches):
+        detail += f"; one that is gone: `micro events schema consumers {topic} --forget SERVICE`"
     raise errors.Conflict("schema.incompatible", detail)
 
 
@@ -300,8 +300,8 @@ def consumers(session: Session, topic: str, forget: str) -> Any:
     method = "Forget" if forget else "Consumers"
     found: wire.ConsumersResponse = _ask(session, method, request, wire.ConsumersResponse)
     if forget:
-        topics = ", ".join(one.topic for one in found.consumers) or "nothing"
-        return f"{forget} is taken to consume no more: {topics}."
+        gone = ", ".join(one.topic for one in found.consumers) or "nothing"
+        return f"{forget} is taken to consume no more: {gone}."
     return [
         Reader(
             one.topic,
@@ -323,9 +323,12 @@ def _ask(session: Session, method: str, request: Any, kind: Any) -> Any:
 
 def _subject(topic: str) -> str:
     """The subject of a topic; one stays as it is."""
-    return (
-        topic if topic.endswith(("-value", "-request", "-response", "-key")) else subject_of(topic)
-    )
+    if topic.endswith(("-value", "-request", "-response", "-key")):
+        return topic
+    try:
+        return subject_of(topics.check_topic(topic))
+    except errors.BadRequest as error:
+        raise click.UsageError(error.detail) from None
 
 
 def _versions(session: Session, topic: str, *, deleted: bool) -> list[SchemaVersion]:

@@ -102,7 +102,7 @@ class _Closing:
 
     def _target(self, pointer: str) -> Any:
         # Here, because the shapes of schemas take long to import, and few schemas are closed.
-        from .shapes import Side
+        from .side import Side
 
         target = Side(self._root, reading=False).at(pointer)
         if target is self._root:

@@ -25,11 +25,11 @@ from .shapes import (
     Number,
     Object,
     Shape,
-    Side,
     Text,
     Value,
     matches,
 )
+from .side import Side
 
 MAX_STEPS = 10_000
 """Pairs of places that are compared; with more it cannot be told."""
@@ -372,11 +372,11 @@ def _called(shape: Shape) -> str:
     match shape:
         case Value():
             if shape.any_of_type:
-                return "null" if shape.value is None else "boolean"
+                return "null" if shape.value is None else "a boolean"
             return _json(shape.value)
         case Number():
-            return "integer" if shape.integer else "number"
-    return shape.kind
+            return "an integer" if shape.integer else "a number"
+    return f"{'an' if shape.kind in ('array', 'object') else 'a'} {shape.kind}"
 
 
 def _list(names: Iterable[str]) -> str:
