@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from microcosmos.base import errors
     from microcosmos.base.context import Context, Metadata, carrying, current
+    from microcosmos.broker import Message
+    from microcosmos.events import Event, Reject
     from microcosmos.service import Client, Connection, Service, connect, run
 
 __version__ = "0.1.0"
@@ -19,7 +21,10 @@ __all__ = [
     "Client",
     "Connection",
     "Context",
+    "Event",
+    "Message",
     "Metadata",
+    "Reject",
     "Service",
     "carrying",
     "connect",
@@ -38,6 +43,9 @@ _HOMES = {
     "Metadata": "microcosmos.base.context",
     "carrying": "microcosmos.base.context",
     "current": "microcosmos.base.context",
+    "Event": "microcosmos.events",
+    "Message": "microcosmos.broker",
+    "Reject": "microcosmos.events",
 }
 
 

@@ -405,6 +405,20 @@ class LogConformance:
                     assert payloads(await world.all(group, len(wanted[start]))) == wanted[start]
                     assert await world.nothing(group)
 
+    async def test_a_group_that_begins_at_the_time_of_an_event_begins_with_that(
+        self, opened: Open
+    ) -> None:
+        async with opened() as world:
+            for number in range(20):
+                await publish(world.log, "t", b"%d" % number)
+                await world.later(1)
+            for event in await world.log.read("t"):
+                async with world.log.group(
+                    spec(name="", start=Start(time=event.timestamp))
+                ) as group:
+                    (first,) = await world.pull(group)
+                    assert first.event.sequence == event.sequence
+
     async def test_a_group_goes_on_where_it_was(self, opened: Open) -> None:
         async with opened() as world:
             async with world.log.group(spec()) as group:

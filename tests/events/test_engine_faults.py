@@ -15,8 +15,9 @@ import pytest
 
 from microcosmos.base import errors
 from microcosmos.events.interface import BEGINNING, Draft, Event, Group, GroupSpec, Log, Receipt
-from microcosmos.events.nats import EngineLog, NatsLog, api, member, publisher
+from microcosmos.events.nats import Frozen, NatsLog, api, member, publisher
 from microcosmos.rpc.connection import connect
+from microcosmos.server.mending import Mending
 
 from .checker import Journal
 from .engine import SECRET, Engine
@@ -362,10 +363,19 @@ async def test_a_disk_that_others_have_filled(
             filler.write_bytes(b"x" * 14_000_000)
             with pytest.raises(errors.Unavailable, match="no space left on device"):
                 await filled(log, journal)
-            with pytest.raises(errors.Unavailable, match="no space left on device"):
+            with pytest.raises(Frozen, match="no space left on device"):
                 await log.check()
             assert journal.lost(await everything(log)) == []
+            ended: list[bool] = []
+            mending = Mending(
+                engine.folder, lambda: [log], lambda: ended.append(True), room=8_000_000
+            )
+            await mending.look()
+            # Started again it could not write either.
+            assert not ended
             filler.unlink()
+            await mending.look()
+            assert ended == [True]
             engine.kill()
             engine.start()
         async with engine.log() as log:
@@ -373,6 +383,9 @@ async def test_a_disk_that_others_have_filled(
             await log.check()
             (receipt,) = await log.publish(Draft("t", b"x" * 100_000))
             assert receipt.sequence
+            mended = Mending(engine.folder, lambda: [log], lambda: ended.append(True))
+            await mended.look()
+            assert ended == [True]
 
 
 async def test_ten_thousand_topics(steady: Engine) -> None:
@@ -419,13 +432,17 @@ async def test_nothing_is_left_of_a_namespace(engine: Engine) -> None:
 
 async def test_a_publisher_hears_how_long_events_are_kept(steady: Engine) -> None:
     async with steady.emptied() as core, steady.service(core) as service:
-        for ttl in (1, 2):
-            await service.publish(Draft("t", b"1"))
+        await service.publish(Draft("t", b"1"))
+        assert await kept(core) == ""
+        for ttl, said in ((100, "100s"), (200, "200s"), (0, "")):
             await core.create("t", ttl=ttl)
-            async with steady.connection() as nc:
-                # What was said before by one connection is heard before this.
-                await settle(nc)
-            (receipt,) = await service.publish(Draft("t", b"2"))
-            stored = await core._api.get("events", seq=receipt.sequence)
-            assert stored is not None
-            assert stored.headers["Nats-TTL"] == f"{ttl}s"
+            async with asyncio.timeout(20):
+                while await kept(core) != said:
+                    await service.publish(Draft("t", b"1"))
+
+
+async def kept(core: NatsLog) -> str:
+    """How long the engine keeps the newest event of a topic."""
+    stored = await api.Api(core.nc).get("events", last_by_subj="events.log.0.t")
+    assert stored is not None
+    return stored.headers.get("Nats-TTL", "")

@@ -46,12 +46,13 @@ def _elsewhere(namespace: str) -> tuple[list[str], list[str]]:
 
 
 def _endpoint(service: str, caller: Caller) -> Endpoint | None:
-    """The default endpoint, else the first of the service's own handler."""
+    """The default endpoint, else the first of the service's own handler; streams come last."""
     try:
         known = endpoints(caller.describe(service))
     except errors.Error:
         return None
     own = [name for name in known if name.startswith(f"{names.handler_of(service)}.")]
+    own.sort(key=lambda name: "stream" in known[name].metadata)
     default = names.default_endpoint(service)
     return known.get(default) or (known[own[0]] if own else None)
 

@@ -37,6 +37,10 @@ def slot(process: str) -> str:
     return process.rpartition("-")[0]
 
 
+UNAWAITED = 1000
+"""How many exits are kept of processes whose end nobody waits for yet."""
+
+
 class Children:
     """Follows the exits of a Spawner's processes while entered.
 
@@ -49,6 +53,8 @@ class Children:
         self._spawner = spawner
         self._clock = clock
         self._exits: dict[str, asyncio.Future[Exit]] = {}
+        # A core that has just started reads of ends before it knows what it waits for.
+        self._unawaited: dict[str, Exit] = {}
         self._seen = 0
 
     async def __aenter__(self) -> Self:
@@ -70,6 +76,7 @@ class Children:
         Raises:
             errors.BadRequest: it cannot be started.
         """
+        self._unawaited.pop(spec.name, None)
         ended = self.watch(spec.name)
         spawning = asyncio.ensure_future(self._spawner.spawn(spec))
         try:
@@ -84,9 +91,13 @@ class Children:
         return ended
 
     def watch(self, name: str) -> asyncio.Future[Exit]:
-        """The end of a process that is alive, or about to be."""
+        """The end of a process that is alive, is about to be, or was just now."""
         if name not in self._exits:
-            self._exits[name] = asyncio.get_running_loop().create_future()
+            future: asyncio.Future[Exit] = asyncio.get_running_loop().create_future()
+            if ended := self._unawaited.get(name):
+                future.set_result(ended)
+                return future
+            self._exits[name] = future
         return self._exits[name]
 
     async def running(self) -> dict[str, int]:
@@ -158,7 +169,11 @@ class Children:
 
     def _settle(self, ended: Exit) -> None:
         future = self._exits.pop(ended.name, None)
-        if future and not future.done():
+        if future is None:
+            self._unawaited[ended.name] = ended
+            if len(self._unawaited) > UNAWAITED:
+                del self._unawaited[next(iter(self._unawaited))]
+        elif not future.done():
             future.set_result(ended)
 
 

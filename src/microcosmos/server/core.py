@@ -32,6 +32,7 @@ from microcosmos.base.tasks import background
 from microcosmos.config.config import open_config
 from microcosmos.config.keys import from_environment as keys_of_secrets
 from microcosmos.config.service import ConfigService
+from microcosmos.events.nats import NatsLog
 from microcosmos.events.schema.registry import TABLE as SCHEMAS
 from microcosmos.events.schema.registry import Registry
 from microcosmos.gateway.front.blocklist import TABLE, ApiService
@@ -59,6 +60,7 @@ from . import exposure
 from .connections import Connections
 from .control import SERVICE as SUPERVISOR
 from .control import OneSocket, SupervisorClient
+from .mending import Mending, end_engine
 from .namespaces import Namespaces
 from .promises import DURABILITY, FOREIGN
 from .replicas import Replicas
@@ -199,6 +201,11 @@ class Core:
             return world.topics
         raise errors.NotFound("core", f"namespace {namespace} is not open")
 
+    def kept(self) -> list[NatsLog]:
+        """The events of all namespaces, as far as the engine keeps them."""
+        logs = (world.topics.kept for world in self.worlds.values())
+        return [log for log in logs if isinstance(log, NatsLog)]
+
     def access_of(self, service: str, endpoint: str) -> str | None:
         """What an endpoint of the core's own asks of who calls it; None if there is none."""
         hosted = self.server.services.get(service)
@@ -257,6 +264,10 @@ async def main() -> None:
         authority.listen(namespaces.follow)
         await namespaces.settle()
         await enter(background(namespaces.keep(), "namespaces"))
+        if connections.walled:
+            end = partial(end_engine, home)
+            mending = Mending(home.server / "nats", core.kept, end)
+            await enter(background(mending.keep(), "mending"))
         address = os.environ.get("MICRO_PROXY_ADDRESS", "127.0.0.1:8081")
         seen = await _seen(core, own, DEFAULT_NAMESPACE)
         proxy = serve_proxy(

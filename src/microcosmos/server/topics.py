@@ -57,6 +57,11 @@ class Topics:
             raise errors.Unavailable("events", f"there are no events yet: {self._why}")
         return self._log
 
+    @property
+    def kept(self) -> Log | None:
+        """What keeps events; None until there is one."""
+        return self._log
+
     async def open(self, log: NatsLog, stack: AsyncExitStack) -> bool:
         """Keep events on the engine from now on, if it can.
 

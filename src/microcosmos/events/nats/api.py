@@ -23,6 +23,9 @@ BATCH = 1000
 BATCH_BYTES = 16 * 1024 * 1024
 """Bytes that are read at once, at most, so that no reader fills the memory."""
 
+COARSE = 0.5e-6
+"""Seconds that the time of an event may be off as a float: it is not to be missed for that."""
+
 STREAM_MISSING = 10059
 STREAM_OTHERWISE = 10058
 CONSUMER_MISSING = 10014
@@ -37,6 +40,10 @@ MESSAGE_MISSING = 10043
 _FULL = frozenset({10023, 10028, 10047, 10077})
 _SUBJECTS = 100_000
 _SEQUENCE = "Nats-Sequence"
+
+
+class Frozen(errors.Unavailable):
+    """The engine could not write, and takes nothing any more until it is started again."""
 
 
 class Refused(Exception):
@@ -137,13 +144,14 @@ class Api:
         to who publishes, until it is started again.
 
         Raises:
-            errors.Unavailable: they cannot, and why.
+            Frozen: they cannot, and why.
+            errors.Unavailable: the engine does not answer.
         """
         try:
             # No event is there; whether some could be removed is looked at before.
             await self(f"STREAM.PURGE.{STREAM}", {"filter": selected("-", -1)})
         except Refused as refused:
-            raise errors.Unavailable(
+            raise Frozen(
                 "events",
                 f"the engine cannot store anything, and has to be started again: {refused}",
             ) from None
@@ -172,7 +180,7 @@ class Api:
 
     async def since(self, pattern: str, time: float) -> int:
         """The sequence of the first event stored at or after a time; 0 when there is none."""
-        moment = _rfc3339(time)
+        moment = _rfc3339(time - COARSE)
         body = {"start_time": moment, "batch": 1, "next_by_subj": pattern}
         found = await self._batch(STREAM, body)
         return found[0].sequence if found else 0

@@ -40,6 +40,9 @@ from .settings import Settings, TopicSettings, Ttls
 class NatsLog:
     """The events of one namespace in JetStream; its streams are made on entry.
 
+    Attributes:
+        nc: the connection.
+
     Args:
         nc: the core's connection in the account of the namespace.
         secret: what the names of groups on the engine are made with, so that none is guessed.
@@ -50,7 +53,7 @@ class NatsLog:
     def __init__(
         self, nc: NatsClient, *, secret: bytes, replicas: int = 1, durability: str = ""
     ) -> None:
-        self._nc = nc
+        self.nc = nc
         self._replicas = replicas
         self._durability = durability
         self._api = Api(nc)
@@ -69,7 +72,7 @@ class NatsLog:
         """
         async with AsyncExitStack() as stack:
             await asyncio.gather(*(self._make(one) for one in streams(self._replicas)))
-            self._link = Link(self._nc)
+            self._link = Link(self.nc)
             self._ttls = Ttls(self._link, self._settings.ttls)
             await self._ttls.open()
             stack.push_async_callback(self._ttls.close)
@@ -102,7 +105,8 @@ class NatsLog:
         """See that events can be stored.
 
         Raises:
-            errors.Unavailable: they cannot until the engine is started again, and why.
+            Frozen: they cannot until the engine is started again, and why.
+            errors.Unavailable: the engine does not answer.
         """
         await self._api.check()
 

@@ -24,7 +24,7 @@ MAX_VERSIONS = 1000
 """Versions of one subject; delete old ones for good to have more."""
 
 MAX_SUBJECT = 255
-"""The longest name of a subject, in characters."""
+"""The longest name of a subject, in bytes of UTF-8."""
 
 Mode = Literal[
     "NONE",

@@ -29,7 +29,7 @@ def check_subject(subject: str) -> str:
         return subject
     raise unprocessable(
         "schema.subject.invalid",
-        f"{subject!r:.80} is no subject: use up to {MAX_SUBJECT} printable characters",
+        f"{subject!r:.80} is no subject: use up to {MAX_SUBJECT} bytes of printable text",
     )
 
 
