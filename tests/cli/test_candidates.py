@@ -209,19 +209,11 @@ def test_every_source_belongs_to_a_parameter() -> None:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("platform")
-def test_a_completion_is_quick_and_imports_nothing_heavy() -> None:
+def test_a_completion_imports_nothing_heavy() -> None:
     variables = {**os.environ, "_MICRO_COMPLETE": "bash", "COMP_LINE": "micro hel"}
-    argv = [sys.executable, "-m", "microcosmos.cli"]
-
-    def once() -> float:
-        began = time.perf_counter()
-        ended = subprocess.run(argv, env=variables, capture_output=True, text=True, check=True)
-        assert "helloworld" in ended.stdout
-        return time.perf_counter() - began
-
-    # The best of several: other programs run on the machine of a test, too.
-    assert min(once() for _ in range(7)) < 0.25
-    argv.insert(1, "-Ximporttime")
-    told = subprocess.run(argv, env=variables, capture_output=True, text=True, check=True).stderr
+    argv = [sys.executable, "-Ximporttime", "-m", "microcosmos.cli"]
+    ended = subprocess.run(argv, env=variables, capture_output=True, text=True, check=True)
+    assert "helloworld" in ended.stdout
+    told = ended.stderr
     loaded = {line.rpartition("|")[2].strip() for line in told.splitlines()}
     assert loaded.isdisjoint({"asyncio", "nats", "grpc", "importlib.metadata", "prompt_toolkit"})

@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
-import time
 
 import pytest
 
-from microcosmos.base.home import Home
-
-from .conftest import Platform
-
-LIMIT = 0.2
+MODULES = 200
 HEAVY = {"nats", "grpc", "google.protobuf", "rich", "granian", "uvloop", "tarfile", "pathspec"}
 
 _LOADED = """
@@ -59,15 +53,8 @@ def test_the_list_of_commands_imports_none_of_them() -> None:
     assert rooms == set()
 
 
-@pytest.mark.slow
-def test_services_are_listed_within_the_limit(platform: Platform, home: Home) -> None:
-    words = [sys.executable, "-m", "microcosmos.cli", "services"]
-    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": ""}
-
-    def once() -> float:
-        began = time.perf_counter()
-        subprocess.run(words, check=True, capture_output=True, env=environment)
-        return time.perf_counter() - began
-
-    # The best of several: other programs run on the machine of a test, too.
-    assert min(once() for _ in range(7)) < LIMIT
+@pytest.mark.usefixtures("platform")
+def test_services_are_listed_by_few_modules() -> None:
+    """What it takes is time to import: `make bench` measures that, and here it is counted."""
+    found = len(loaded("services"))
+    assert found < MODULES, found

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import msgspec
-
 from microcosmos.auth.topics import Authorise, open_to_all
 from microcosmos.base.audit import Audit, unaudited
 from microcosmos.broker import Broker
@@ -59,11 +57,7 @@ class Checks:
         Raises:
             errors.BadRequest: it is not of the topic's schema.
         """
-        if draft.schema:
-            # Whoever made it has checked it.
-            return draft
         contracts = self._contracts.get(namespace)
         if contracts is None:
             contracts = self._contracts[namespace] = LocalContracts(self._registry, namespace)
-        _, schema = await contracts.writing(draft.topic, draft.payload)
-        return msgspec.structs.replace(draft, schema=schema)
+        return await contracts.checked(draft)

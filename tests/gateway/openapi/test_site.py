@@ -10,7 +10,7 @@ import pytest
 
 from microcosmos import Service
 
-CORE = ["config", "registry", "store"]
+CORE = ["broker", "config", "events", "registry", "store"]
 """What a platform in memory has of its own."""
 
 
