@@ -7,7 +7,7 @@ import msgspec
 
 from microcosmos import Service, errors
 from microcosmos.events.saga import Attempt, Refused, Step
-from microcosmos.events.transaction import Transaction
+from microcosmos.events.transactions.transaction import Transaction
 
 Name = Annotated[str, msgspec.Meta(pattern="^[a-z]{1,32}$")]
 Cents = Annotated[int, msgspec.Meta(ge=1, le=10**12)]

@@ -9,9 +9,9 @@ from typing import Any
 
 import msgspec
 
-from microcosmos.events.inbox import Inbox
 from microcosmos.events.saga import Attempt, Saga, Step
-from microcosmos.events.transaction import Box, Transaction, transact
+from microcosmos.events.transactions.inbox import Inbox
+from microcosmos.events.transactions.transaction import Box, Transaction, transact
 from microcosmos.store import Store
 
 START = {"ann": 100, "bob": 0, "house": 0}

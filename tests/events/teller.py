@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from microcosmos.base import codec, errors
 from microcosmos.events.interface import Draft, Receipt
 from microcosmos.events.memory import MemoryLog
-from microcosmos.events.outbox import Outbox
+from microcosmos.events.transactions.outbox import Outbox
 from microcosmos.store import open_store
 from tests.events.money import Faults, Transfer, balances, opened, transfers
 from tests.events.mortal import until

@@ -24,7 +24,6 @@ from microcosmos.events.consuming import (
     Consumer,
     Reject,
 )
-from microcosmos.events.inbox import Inbox
 from microcosmos.events.interface import (
     BEGINNING,
     Draft,
@@ -33,7 +32,8 @@ from microcosmos.events.interface import (
     Log,
 )
 from microcosmos.events.memory import MemoryLog
-from microcosmos.events.transaction import Transaction
+from microcosmos.events.transactions.inbox import Inbox
+from microcosmos.events.transactions.transaction import Transaction
 from microcosmos.store import open_store
 
 from .outages import Outages, settled, until

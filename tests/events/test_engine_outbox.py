@@ -10,10 +10,10 @@ import pytest
 
 from microcosmos.base.recipient import Recipient
 from microcosmos.events.consuming import Consumer
-from microcosmos.events.inbox import Inbox
 from microcosmos.events.interface import BEGINNING, Event, GroupSpec, Log
-from microcosmos.events.outbox import Outbox
-from microcosmos.events.transaction import Transaction
+from microcosmos.events.transactions.inbox import Inbox
+from microcosmos.events.transactions.outbox import Outbox
+from microcosmos.events.transactions.transaction import Transaction
 from microcosmos.store import Store, open_store
 
 from .engine import Engine

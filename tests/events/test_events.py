@@ -16,10 +16,10 @@ from microcosmos.base import context, errors
 from microcosmos.base.clock import ManualClock
 from microcosmos.base.context import Context, Metadata
 from microcosmos.events.events import PREFETCH, Events
-from microcosmos.events.inbox import Inbox
 from microcosmos.events.interface import DUPLICATE_WINDOW, Draft, Event
 from microcosmos.events.memory import MemoryLog
 from microcosmos.events.taken import Taken
+from microcosmos.events.transactions.inbox import Inbox
 from microcosmos.store import open_store
 
 from .outages import Outages, settled

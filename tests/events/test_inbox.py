@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from microcosmos.base import errors
 from microcosmos.base.clock import ManualClock
-from microcosmos.events.inbox import KEEP, Inbox
-from microcosmos.events.transaction import MARKS, Overtaken, Transaction, transact
+from microcosmos.events.transactions.inbox import KEEP, Inbox
+from microcosmos.events.transactions.transaction import MARKS, Overtaken, Transaction, transact
 from microcosmos.service.data import Data
 from microcosmos.store import Check, Record, Store, Write, open_store
 from microcosmos.testing import memory

@@ -19,12 +19,12 @@ from microcosmos.base import errors
 from microcosmos.base.clock import ManualClock
 from microcosmos.base.context import carrying
 from microcosmos.events.events import Events
-from microcosmos.events.inbox import Inbox
 from microcosmos.events.interface import Draft, Event, Receipt
 from microcosmos.events.memory import MemoryLog
-from microcosmos.events.outbox import MAX_PAYLOAD, Outbox
-from microcosmos.events.relay import Names
-from microcosmos.events.transaction import Overtaken, Transaction
+from microcosmos.events.transactions.inbox import Inbox
+from microcosmos.events.transactions.outbox import MAX_PAYLOAD, Outbox
+from microcosmos.events.transactions.relay import Names
+from microcosmos.events.transactions.transaction import Overtaken, Transaction
 from microcosmos.store import Store, open_store
 
 from .mortal import Life, MortalLog, process, seen_by, until
@@ -354,7 +354,7 @@ async def test_a_death_anywhere_loses_and_doubles_nothing(after: bool) -> None:
 async def test_a_death_in_a_batch_loses_and_doubles_nothing(
     after: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("microcosmos.events.relay.BATCH", 3)
+    monkeypatch.setattr("microcosmos.events.transactions.relay.BATCH", 3)
     runs = (_dies(until_, after, waiting=12) for until_ in range(1, 60))
     results = await asyncio.gather(*runs)
     assert sum(not lived for lived, _ in results) > 25

@@ -14,11 +14,11 @@ from microcosmos.base import errors
 from microcosmos.base.clock import ManualClock
 from microcosmos.base.context import carrying, current
 from microcosmos.events.memory import MemoryLog
-from microcosmos.events.outbox import Outbox
 from microcosmos.events.saga import Attempt, Refused, Saga, Step
 from microcosmos.events.saga.journal import KEEP_ENDED
 from microcosmos.events.saga.step import MAX_OUTPUT
-from microcosmos.events.transaction import MARKS
+from microcosmos.events.transactions.outbox import Outbox
+from microcosmos.events.transactions.transaction import MARKS
 from microcosmos.store import open_store
 
 from .money import DONE, START, Faults, Transfer, balances, opened, transfers

@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 
 from microcosmos.base import errors
 from microcosmos.events.memory import MemoryLog
-from microcosmos.events.outbox import Outbox
 from microcosmos.events.saga import Attempt, Progress, Refused, Saga, Step
+from microcosmos.events.transactions.outbox import Outbox
 from microcosmos.store import Store, open_store
 
 from .money import DONE, START, STEPS, Bank, Faults, Transfer, add, balances, opened, transfers

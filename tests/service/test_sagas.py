@@ -10,9 +10,9 @@ import pytest
 
 from microcosmos import Client, Service, current, errors
 from microcosmos.events.interface import Event
-from microcosmos.events.outbox import Outbox
 from microcosmos.events.saga import Attempt, Refused, Step
-from microcosmos.events.transaction import Transaction
+from microcosmos.events.transactions.outbox import Outbox
+from microcosmos.events.transactions.transaction import Transaction
 from microcosmos.testing.platform import Bench
 
 

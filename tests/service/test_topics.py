@@ -13,7 +13,7 @@ import pytest
 from microcosmos import Service, current, errors
 from microcosmos.events import Draft, Event, Reject, Transaction
 from microcosmos.events.interface import GroupSpec
-from microcosmos.events.relay import WAITING
+from microcosmos.events.transactions.relay import WAITING
 from microcosmos.service.topics import OwnEvents
 from microcosmos.testing import Bench
 
@@ -218,6 +218,32 @@ async def test_a_group_that_cannot_be_had_keeps_a_service_from_starting(
             async with billing.on(bench.platform):
                 pass
     assert not bench.platform.table.knows("billing")
+
+
+async def test_a_service_that_says_what_it_publishes_is_checked_when_it_starts(
+    bench: Bench, microcosmos_runner: object
+) -> None:
+    shop, billing = Service("shop"), Service("billing")
+    shop.publishes("orders", Order)
+
+    @billing.consume("orders")
+    async def bill(order: Order) -> None: ...
+
+    await bench.start(shop, billing)
+
+    class Other(msgspec.Struct):
+        user: str
+        cents: str
+
+    other = Service("shop")
+    with pytest.raises(errors.BadRequest, match="no topic"):
+        other.publishes("orders.*", Other)
+    other.publishes("orders", Other)
+    with pytest.raises(TypeError, match="orders is said to be of Other and of Order"):
+        other.publishes("orders", Order)
+    with pytest.raises(errors.Conflict, match="cents"):
+        async with other.on(bench.platform):
+            pass
 
 
 async def test_a_type_that_breaks_a_topic_is_refused(

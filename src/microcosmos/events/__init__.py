@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from .consuming import Backoff, Reject
     from .events import Events
     from .taken import Taken
-    from .transaction import Transaction
+    from .transactions.transaction import Transaction
 
 __all__ = [
     "MAX_PAYLOAD",
@@ -31,7 +31,7 @@ _HOMES = {
     "Events": "events",
     "Reject": "consuming",
     "Taken": "taken",
-    "Transaction": "transaction",
+    "Transaction": "transactions.transaction",
 }
 
 

@@ -18,12 +18,12 @@ from microcosmos.base.recipient import Recipient, refusal
 
 from .checks import check_delay, check_spec, one_line
 from .holding import Holding
-from .inbox import Inbox
 from .interface import Delivery, Event, Group, GroupSpec, Log
 from .pace import Pace
 from .schema import Contracts
 from .taken import effect_of
-from .transaction import Transaction, transact
+from .transactions.inbox import Inbox
+from .transactions.transaction import Transaction, transact
 
 log = logging.getLogger("microcosmos.events")
 
@@ -108,6 +108,7 @@ class Consumer:
         spec: the group.
         recipient: the function.
         counts: what became of events.
+        busy: how many it works on just now.
 
     Args:
         recipient: the function.
@@ -136,6 +137,7 @@ class Consumer:
         self.spec = check_spec(spec)
         self.recipient = recipient
         self.counts = Counts()
+        self.busy = 0
         self.retry_limit = retry_limit
         self.backoff = backoff or Backoff()
         self.concurrency = concurrency
@@ -287,6 +289,7 @@ class _Work:
 
     async def _work(self, group: Group, held: Holding) -> None:
         handled = 0
+        self._consumer.busy += 1
         try:
             while self._waiting:
                 delivery = self._waiting.popleft()
@@ -301,6 +304,7 @@ class _Work:
         finally:
             # Here and not when the task has ended: what comes in between needs another worker.
             self._working -= 1
+            self._consumer.busy -= 1
 
     async def _finish(self, drain: float) -> None:
         """Bring to an end what is begun; what is not ended in so many seconds is given back."""

@@ -9,15 +9,14 @@ from typing import Any
 
 import msgspec
 
-from microcosmos.base import errors, payload
+from microcosmos.base import errors
 from microcosmos.base.clock import SYSTEM, Clock
 from microcosmos.base.context import TRACE
-from microcosmos.broker.headers import travelling
 
 from . import schedule as schedules
-from .checks import check_delay, check_metadata
+from .checks import check_delay
+from .drafting import drafted
 from .holding import Holding
-from .inbox import Inbox
 from .interface import (
     ACK_WAIT,
     NEW,
@@ -37,7 +36,8 @@ from .moments import Moment, Offset, seconds, starting
 from .pace import Pace
 from .schema import Contracts
 from .taken import Taken, effect_of
-from .transaction import Transaction
+from .transactions.inbox import Inbox
+from .transactions.transaction import Transaction
 
 log = logging.getLogger("microcosmos.events")
 
@@ -129,37 +129,9 @@ class Events:
         ]
         return await self.log.publish(*drafts) if drafts else []
 
-    async def draft(
-        self,
-        topic: str,
-        message: Any,
-        *,
-        metadata: Mapping[str, str] | None = None,
-        timestamp: Moment = 0,
-        key: str = "",
-        ttl: float = 0,
-        id: str = "",
-    ) -> Draft:
+    async def draft(self, topic: str, message: Any, **about: Any) -> Draft:
         """An event that is not published yet; the arguments and errors are those of `publish`."""
-        told = travelling()
-        if metadata:
-            told.update(check_metadata(dict(metadata)))
-        written, schema = await self._written(topic, message)
-        when = seconds(timestamp) if timestamp else 0
-        return Draft(topic, written, id, key, told, when, ttl, schema)
-
-    async def _written(self, topic: str, message: Any) -> tuple[bytes, int]:
-        """A message as it is stored, and the id of its schema."""
-        if isinstance(message, bytearray | memoryview):
-            message = bytes(message)
-        if self.contracts is not None:
-            return await self.contracts.writing(topic, message)
-        if isinstance(message, bytes):
-            return message, 0
-        try:
-            return payload.encode(message), 0
-        except (TypeError, ValueError, NotImplementedError, RecursionError) as exc:
-            raise errors.BadRequest("events", f"{topic}: {exc}") from None
+        return await drafted(self.contracts, topic, message, **about)
 
     # Consuming.
 

@@ -12,7 +12,7 @@ from microcosmos.events.events import Events
 from microcosmos.events.interface import BEGINNING, Draft, Event, GroupSpec
 from microcosmos.events.memory import MemoryLog
 from microcosmos.events.schema.local import LocalContracts
-from microcosmos.events.transaction import Transaction
+from microcosmos.events.transactions.transaction import Transaction
 
 from ..outages import until
 from .conftest import registered

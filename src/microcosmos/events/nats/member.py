@@ -68,14 +68,14 @@ class _Ear:
     The engine forgets what was asked for once nobody listens there.
 
     Attributes:
-        doubted: what comes here may long since have been given to others.
+        since: when it was made, by the monotonic clock.
     """
 
     def __init__(self, inbox: str) -> None:
         self.inbox = inbox
         self.requests: dict[int, _Request] = {}
         self.subscription: Subscription | None = None
-        self.doubted = False
+        self.since = time.monotonic()
 
 
 class Member:
@@ -121,6 +121,7 @@ class Member:
         self._lingering: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._finding: asyncio.Task[None] | None = None
+        self._woken = 0.0
         self._beats: asyncio.Task[None] | None = None
         # Of a group that nobody shares, the engine may forget how far it is.
         self._open: set[int] | None = None if spec.name else set()
@@ -273,7 +274,7 @@ class Member:
         if not reply.startswith("$JS.ACK."):
             self._told(ear, msg)
             return
-        if ear.doubted:
+        if ear.since < self._woken:
             return
         self._buffer.append(msg)
         place = 0 if len(self._names) == 1 else self._place(reply)
@@ -362,8 +363,9 @@ class Member:
             now = time.monotonic()
             stopped = bool(self._spec.name) and now - before >= self._spec.ack_wait
             if stopped:
-                # What has come meanwhile was given to others, who may be far ahead by now.
-                self._ear.doubted = True
+                # What has come meanwhile was given to others, who may be far ahead by now. What
+                # still comes by these ears is no younger.
+                self._woken = now
                 self._buffer.clear()
             late = now - 2.5 * BEAT
             if stopped or any(asked.heard < late for asked in self._ear.requests.values()):

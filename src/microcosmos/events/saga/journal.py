@@ -10,7 +10,7 @@ import msgspec
 
 from microcosmos.base import errors
 from microcosmos.base.clock import Clock
-from microcosmos.events.transaction import find
+from microcosmos.events.transactions.transaction import find
 from microcosmos.store import Delete, Op, Store, Write
 
 JOURNAL = "sagas"

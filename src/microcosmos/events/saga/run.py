@@ -15,8 +15,8 @@ from microcosmos.base import codec, errors, payload
 from microcosmos.base.clock import Clock
 from microcosmos.base.recipient import refusal
 from microcosmos.events.checks import one_line
-from microcosmos.events.inbox import Inbox
-from microcosmos.events.transaction import OVERTAKEN_LIMIT, Overtaken, pause
+from microcosmos.events.transactions.inbox import Inbox
+from microcosmos.events.transactions.transaction import OVERTAKEN_LIMIT, Overtaken, pause
 from microcosmos.store import Op
 
 from .journal import KEEP_ENDED, Entry, Journal, Progress, StepState, new_token

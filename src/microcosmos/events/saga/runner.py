@@ -20,8 +20,8 @@ from microcosmos.base.context import (
     Unasked,
     set_current,
 )
-from microcosmos.events.inbox import Inbox
-from microcosmos.events.lease import Lease
+from microcosmos.events.transactions.inbox import Inbox
+from microcosmos.events.transactions.lease import Lease
 from microcosmos.store.backend import stopped
 
 from .journal import Entry, Journal

@@ -12,9 +12,9 @@ import msgspec
 from microcosmos.base import codec, context, errors, payload
 from microcosmos.base.clock import SYSTEM, Clock
 from microcosmos.events.checks import check_name
-from microcosmos.events.inbox import Inbox
-from microcosmos.events.lease import LEASE
-from microcosmos.events.transaction import Box
+from microcosmos.events.transactions.inbox import Inbox
+from microcosmos.events.transactions.lease import LEASE
+from microcosmos.events.transactions.transaction import Box
 from microcosmos.store import Store
 
 from .journal import Entry, Journal, Progress, Status

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from microcosmos.base import codec, errors, payload
-from microcosmos.events.inbox import Inbox
-from microcosmos.events.transaction import Transaction
+from microcosmos.events.transactions.inbox import Inbox
+from microcosmos.events.transactions.transaction import Transaction
 
 T = TypeVar("T")
 

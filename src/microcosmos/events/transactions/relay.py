@@ -13,9 +13,9 @@ import msgspec
 from microcosmos.base import errors
 from microcosmos.base.clock import Clock
 from microcosmos.base.tasks import background
+from microcosmos.events.interface import Draft, Log
 from microcosmos.store import Change, Delete, Record, Store, Write
 
-from .interface import Draft, Log
 from .lease import Lease
 from .transaction import find
 

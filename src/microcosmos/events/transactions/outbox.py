@@ -7,6 +7,7 @@ import contextvars
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 from types import TracebackType
 from typing import Any, Protocol, TypeVar
 
@@ -14,14 +15,14 @@ import msgspec
 
 from microcosmos.base import errors
 from microcosmos.base.clock import SYSTEM, Clock
+from microcosmos.events.checks import check_draft
+from microcosmos.events.drafting import drafted
+from microcosmos.events.interface import Draft, Log
+from microcosmos.events.moments import Moment
 from microcosmos.store import Delete, Store, Write
 from microcosmos.store.backend import stopped
 
-from .checks import check_draft
-from .events import Events
-from .interface import Draft, Log
 from .lease import LEASE
-from .moments import Moment
 from .relay import PARKED, REASON, WAITING, Names, Relay, read, written, written_at
 from .transaction import Mark, Transaction, committed, find, token, transact
 
@@ -110,7 +111,7 @@ class Outbox:
         self._store = store
         self._waiting = store.part(WAITING)
         self._parked = store.part(PARKED)
-        self._make: Maker = make or Events(log).draft
+        self._make: Maker = make or partial(drafted, None)
         self._clock = clock
         self._names = Names(clock)
         self._relay = Relay(store, log, lease)

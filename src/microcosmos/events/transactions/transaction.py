@@ -10,9 +10,8 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, NamedTuple, Protocol, TypeVar, overload
 
 from microcosmos.base import codec, errors
+from microcosmos.events.moments import Moment
 from microcosmos.store import Check, Delete, Op, Record, Store, Write
-
-from .moments import Moment
 
 T = TypeVar("T")
 

@@ -1,0 +1,1 @@
+"""Records and events that change together: transactions, the outbox, the inbox."""
