@@ -117,6 +117,33 @@ def test_events_over_http(site: Live) -> None:
     assert site.admin.post("/events/store/write", json={}).status_code == 501
 
 
+PROCESS = "an acknowledged event survives the end of any process, not power loss"
+
+
+@pytest.mark.parametrize(
+    ("flag", "inspected", "told"),
+    [
+        ("--durability=process", PROCESS, PROCESS),
+        (
+            "--profile=test",
+            "memory: gone when the process ends",
+            "nothing survives the end of the server's processes",
+        ),
+    ],
+)
+def test_what_an_acknowledged_event_survives_is_told(
+    another, flag: str, inspected: str, told: str
+) -> None:
+    site = another("--gateways=1", flag).start()
+    site.micro("events", "publish", "orders", "{}")
+    assert f"durability:   {inspected}\n" in site.micro("events", "inspect", "orders").out
+    found = site.micro("events", "inspect", "orders", "-o", "json").json
+    assert found["durability"] == inspected
+    lines = site.micro("status", "--server").lines
+    (line,) = (one for one in lines if one.startswith("durability"))
+    assert line.split(None, 1)[1] == told
+
+
 def test_a_consumer_goes_on_and_nothing_is_lost_when_the_engine_is_killed(another) -> None:
     site = another().start()
     consumer = site.typing("events", "consume", "orders", "--group", "g", "--limit", "4")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import signal
 import subprocess
@@ -123,6 +124,92 @@ def test_who_is_of_one_namespace_is_nobody_in_another(site: Live) -> None:
     assert said(site, "micro") == "here"
 
 
+JUDGE = """
+from microcosmos import Service
+from microcosmos.events import Event, Reject
+
+judge = Service("judge")
+
+
+@judge.subscribe("meet")
+async def hear(message: str) -> None:
+    print(f"heard {message}", flush=True)
+
+
+@judge.consume("meet", start="beginning")
+async def weigh(payload: dict[str, str], event: Event) -> None:
+    raise Reject("refused " + payload["at"])
+
+
+@judge.endpoint
+async def publish(topic: str) -> str:
+    return (await judge.events.publish(topic, {"at": "SAYS"}, id="mine")).id
+
+
+if __name__ == "__main__":
+    judge.run()
+"""
+
+
+def test_topics_of_two_namespaces_never_meet(site: Live) -> None:
+    both = {"micro": "here", "staging": "there"}
+
+    def typed(namespace: str, *words: str) -> Any:
+        return site.micro("--namespace", namespace, *words)
+
+    schema = '{"type":"object","properties":{"%s":{"type":"string"}}}'
+    for name, says in both.items():
+        folder = site.folder(f"{name}/judge", JUDGE.replace("SAYS", says))
+        typed(name, "run", str(folder))
+        # One id, one key, one group, one schedule, one subject: in each there is its own.
+        words = ("meet", f'{{"at":"{says}"}}', "--id", "one", "--key", "k")
+        assert typed(name, "events", "publish", *words).out == "one\n"
+        words = ("meet", f'{{"at":"{says}"}}', "--delay", "1h", "--name", "later")
+        typed(name, "events", "publish", *words)
+        typed(name, "broker", "publish", "meet", f'"{says}"')
+        body = {"schemaType": "JSON", "schema": schema % says}
+        headers = {"Micro-Namespace": name}
+        path = "/schemas/subjects/shapes-value/versions"
+        answer = site.admin.post(path, json=body, headers=headers)
+        assert (answer.status_code, answer.json()["id"]) == (200, 1)
+    for name, says in both.items():
+
+        def letters(name: str = name) -> list[str]:
+            found = typed(name, "events", "deadletter", "-o", "json").json
+            return [one["reason"] for one in found]
+
+        assert until(letters) == [f"refused {says}"]
+        assert typed(name, "judge", "publish", "--topic", "own").json == "mine"
+        events = typed(name, "events", "read", ">", "-o", "json").json
+        found = [(one["id"], one["payload"]) for one in events]
+        assert found == [("one", {"at": says}), ("mine", {"at": says})]
+        (group,) = typed(name, "events", "groups", "-o", "json").json
+        assert (group["name"], group["lag"]) == ("judge", 0)
+        (later,) = typed(name, "events", "schedules", "-o", "json").json
+        assert says.encode() in base64.b64decode(later["draft"]["payload"])
+        (shape,) = typed(name, "events", "schema", "list", "-o", "json").json
+        assert shape["topic"] == "shapes"
+        assert says in typed(name, "events", "schema", "get", "shapes").out
+        heard = until(lambda name=name: typed(name, "logs", "judge").out)  # type: ignore[misc]
+        assert [line for line in heard.splitlines() if "heard" in line] == [f"heard {says}"]
+    site.micro("events", "delete", "meet", "--yes")
+    assert letters() == ["refused there"]
+    assert len(typed("staging", "events", "read", "meet", "-o", "json").json) == 1
+    for name in both:
+        typed(name, "kill", "judge")
+
+
+def test_a_service_reaches_no_events_but_by_its_core(site: Live) -> None:
+    creds = creds_of(site, "twin")
+    inbox = "_INBOX." + creds.stem.replace("@", "-")
+    for call, subject in (
+        ("STREAM.MSG.GET.events", "events.log.>"),
+        ("CONSUMER.CREATE.events.x", "_INBOX.core.>"),
+    ):
+        first, second = peek(site, creds, f"$JS.API.{call}", subject, inbox)
+        assert (first, second) == ("TimeoutError", "refused")
+
+
 def peek(site: Live, creds: Path, call: str, subject: str, inbox: str = "_INBOX") -> list[str]:
     """What a program sees that connects to the engine with these credentials."""
     told = site.micro("nats", "--output", "json").json
@@ -190,6 +277,10 @@ def test_a_namespace_goes_with_all_that_was_in_it(another: Callable[..., Live]) 
     (replica,) = site.micro(
         "--namespace", "brief", "registry", "getService", "--service=gone"
     ).json["services"]
+    site.micro("--namespace", "brief", "events", "publish", "orders", '"of brief"')
+    streams = site.home.server / "nats" / "jetstream"
+    holding = [one for one in streams.iterdir() if _holds(one, b"of brief")]
+    assert len(holding) == 1
     line = site.refused(127, "auth", "delete", "namespace", "brief")
     assert "gone" in line
     assert "force" in line
@@ -199,11 +290,17 @@ def test_a_namespace_goes_with_all_that_was_in_it(another: Callable[..., Live]) 
     until(lambda: not list(keys.rglob("*brief*")))
     assert not any(alive(pid) for pid in pids)
     assert "there is no namespace 'brief'" in site.type("--namespace", "brief", "services").err
+    assert not [one for one in holding[0].rglob("*") if one.is_file()]
     # One of the same name is empty.
     site.micro("auth", "create", "namespace", "brief")
+    assert site.micro("--namespace", "brief", "events", "topics", "-o", "json").json == []
     assert site.micro("--namespace", "brief", "services").lines == sorted(CORE)
     assert site.micro("--namespace", "brief", "status").out == ""
     assert replica["name"] == "gone"
+
+
+def _holds(folder: Path, text: bytes) -> bool:
+    return any(text in file.read_bytes() for file in folder.rglob("*") if file.is_file())
 
 
 def _command(pid: int) -> str:

@@ -80,6 +80,17 @@ async def test_an_end_without_a_notice_is_noticed(tmp_path: Path) -> None:
         assert (await asyncio.wait_for(ended, 10)).code == -signal.SIGKILL
 
 
+async def test_an_end_that_was_read_of_before_anybody_waited_is_known(tmp_path: Path) -> None:
+    """As by a core that takes over while what it takes over dies."""
+    async with children() as (room, spawner):
+        await spawner.spawn(spec(tmp_path, "raise SystemExit(3)", "taken-over"))
+        await room.run(spec(tmp_path, "pass"), 10)
+        await until(lambda: not spawner.living(), "the end")
+        await room.run(spec(tmp_path, "pass"), 10)
+        for _ in range(2):
+            assert (await asyncio.wait_for(room.watch("taken-over"), 2)).code == 3
+
+
 class Unreachable(LocalSpawner):
     """A spawner that cannot be asked for a moment."""
 
