@@ -4,7 +4,7 @@
 `await CONCURRENCY WARMUP SECONDS`: publishers that wait for each event to be durable.
 `consume SECONDS`: a group that reads each event into its type and acknowledges it.
 `topics COUNT WARMUP SECONDS`: 64 publishers on so many topics that have events already.
-`check SECONDS`: what the check by a schema costs, at publish and at consume.
+`check`: what the check by a schema costs, at publish and at consume.
 """
 
 from __future__ import annotations
@@ -27,11 +27,15 @@ from microcosmos.events.consuming import Consumer
 from microcosmos.events.events import Events
 from microcosmos.events.interface import BEGINNING, Draft, Event, GroupSpec
 from microcosmos.events.nats import EngineLog, NatsLog
+from microcosmos.events.schema.local import LocalContracts
+from microcosmos.events.schema.registry import TABLE, Registry
 from microcosmos.rpc import nats
+from microcosmos.store import PLATFORM, open_store
 
 TOPIC = "orders"
 LOADED = 150_000
 AT_ONCE = 1000
+CHECKS = 50_000
 
 
 class Order(msgspec.Struct):
@@ -110,6 +114,31 @@ async def consume(seconds: float) -> None:
             print(json.dumps({"per_second": (done - before) / (time.perf_counter() - started)}))
 
 
+async def check() -> None:
+    """What a check costs, encoding and decoding included, µs each."""
+    async with open_store("memory://") as store:
+        registry = Registry(store.table(TABLE, database=PLATFORM))
+        contracts = LocalContracts(registry, "micro")
+        plain = msgspec.to_builtins(ORDER)
+        written, schema = await contracts.writing(TOPIC, ORDER)
+        event = Event("1", TOPIC, payload=written, schema=schema)
+        ways = {
+            "typed µs": lambda: contracts.writing(TOPIC, ORDER),
+            "plain µs": lambda: contracts.writing(TOPIC, plain),
+            "consume µs": lambda: contracts.reading(event),
+        }
+        figures = {}
+        for name, way in ways.items():
+            await way()
+            started = time.perf_counter()
+            for _ in range(CHECKS):
+                await way()
+            figures[name] = (time.perf_counter() - started) / CHECKS * 1e6
+        print(json.dumps(figures))
+        await contracts.close()
+        registry.close()
+
+
 async def main() -> None:
     mode, *rest = sys.argv[1:]
     if mode == "publish":
@@ -118,6 +147,8 @@ async def main() -> None:
         await awaited()
     elif mode == "topics":
         await topics(int(rest[0]))
+    elif mode == "check":
+        await check()
     else:
         await consume(float(rest[0]))
 

@@ -81,6 +81,8 @@ def test_an_event_has_its_own_time_and_its_end(events, platform: Platform) -> No
         (("publish", "t", "{}", "--zone", "Europe/Berlin"), "are for --at"),
         (("publish", "t", '"' + "x" * 5300000 + '"'), "larger things are blobs"),
         (("publish", "t", "{}", "--metadata", "Nats-Msg-Id=x"), "the platform's"),
+        (("publish", "t", "{}", "--metadata", "Authorization=x"), "not for events"),
+        (("publish", "t", "{}", "--every", "0.5s"), "between 1s and 876000h"),
         (("read", "a b"), "neither a topic nor a pattern"),
         (("read", "t", "--limit", "0"), "--limit"),
         (("consume", "t", "--offset", "yesterday"), "is no time"),
@@ -140,6 +142,16 @@ def test_what_cannot_be_undone_asks(micro: Micro, events, monkeypatch, words) ->
     monkeypatch.setattr(sys, "stdin", io.StringIO("y\n"))
     events(*words)
     assert not events("read", "orders")
+    monkeypatch.setattr(sys, "stdin", io.StringIO(""))
+    refused = micro("events", *words)
+    assert refused.code == 64
+    assert refused.err.endswith("\nmicro: there is no terminal to ask at; give --yes\n")
+
+
+def test_an_event_is_read_from_the_standard_input(events, monkeypatch) -> None:
+    for text, code, says in (('"x"', 0, ""), ("", 64, "the standard input is no JSON")):
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
+        assert says in events("publish", "t", "-", code=code)
 
 
 def test_dead_letters_are_listed_and_driven_again(events, platform: Platform) -> None:

@@ -111,7 +111,8 @@ def _services(page: Any) -> dict[str, Registered]:
     hosted.append(RuntimeService(cast("Any", None)).hosted())
     hosted.append(ApiService(cast("Any", None)).hosted())
     programs = [_loaded(path) for path in (ROOT / "examples").rglob("main.py")]
-    programs += [_program(page, "python test"), _program(page, "python file=greeter/main.py")]
+    written = {fence.info for fence in page.fences() if fence.info.endswith("/main.py")}
+    programs += [_program(page, mark) for mark in ("python test", *sorted(written))]
     for program in programs:
         for service in vars(program).values():
             if isinstance(service, Service):

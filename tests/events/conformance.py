@@ -221,6 +221,7 @@ class LogConformance:
             (draft(metadata={"a": "x\r\ny"}), "cannot be sent"),
             (draft(metadata={"Nats-Msg-Id": "x"}), "platform"),
             (draft(metadata={"micro-group": "x"}), "platform"),
+            (draft(metadata={"authorization": "Bearer x"}), "not for events"),
             (draft(timestamp=-1), "timestamp"),
             (draft(timestamp=float("nan")), "timestamp"),
             (draft(ttl=-1), "TTL"),

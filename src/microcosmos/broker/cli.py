@@ -109,16 +109,26 @@ def subscribe(session: Session, topic: str, queue: str, limit: int) -> Iterator[
 
 
 def _heard(session: Session, request: bytes) -> Iterator[Heard]:
-    with closing(session.stream(wire.NAME, "Broker.Subscribe", request)) as messages:  # type: ignore[type-var]
-        try:
-            for body in messages:
-                message = msgspec.json.decode(body, type=wire.Message)
-                if message.topic:
-                    yield _shown(message)
-                else:
-                    session.progress("Listening; Ctrl-C ends it.")
-        except errors.BadRequest as error:
-            raise click.UsageError(error.detail) from None
+    listening = False
+    while True:
+        listened, listening = listening, False
+        with closing(session.stream(wire.NAME, "Broker.Subscribe", request)) as messages:  # type: ignore[type-var]
+            try:
+                for body in messages:
+                    message = msgspec.json.decode(body, type=wire.Message)
+                    if message.topic:
+                        yield _shown(message)
+                    else:
+                        listening = True
+                        if not listened:
+                            session.progress("Listening; Ctrl-C ends it.")
+                return
+            except errors.BadRequest as error:
+                raise click.UsageError(error.detail) from None
+            except errors.Unauthorized:
+                # A token ends after a while, and is renewed with the next stream.
+                if not listening:
+                    raise
 
 
 def _shown(message: wire.Message) -> Heard:

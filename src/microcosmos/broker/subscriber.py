@@ -43,6 +43,9 @@ class Subscriber:
         concurrency: messages that are handled at once; others wait, and too many are dropped.
         ordered: messages of one key are handled one after another, in their order.
 
+    Attributes:
+        handled: messages that it was through with.
+
     Raises:
         errors.BadRequest: no pattern, no name of a queue, or no concurrency.
         TypeError: the function cannot take messages; the text says why.
@@ -65,6 +68,13 @@ class Subscriber:
         self.concurrency = concurrency
         self.ordered = ordered
         self.recipient = Recipient(function, Message)
+        self.handled = 0
+        self._works: set[_Work] = set()
+
+    @property
+    def busy(self) -> int:
+        """Messages that it was given and is not through with."""
+        return sum(work.left for work in self._works)
 
     @asynccontextmanager
     async def on(
@@ -88,11 +98,13 @@ class Subscriber:
         name = f"{service}.{self.recipient.name}"
         work = _Work(self, broker, name, namespace, client)
         subscription = await broker.subscribe(self.pattern, work.take, queue=self.queue)
+        self._works.add(work)
         try:
             yield
         finally:
             await subscription.close()
             await work.finish(drain)
+            self._works.discard(work)
 
 
 class _Work:
@@ -106,6 +118,7 @@ class _Work:
         namespace: str,
         client: object | None,
     ) -> None:
+        self._subscriber = subscriber
         self._recipient = subscriber.recipient
         self._concurrency = subscriber.concurrency
         self._waiting = Waiting(ordered=subscriber.ordered)
@@ -118,6 +131,11 @@ class _Work:
         self._loop = asyncio.get_running_loop()
         # Whoever hands over a message, a handler has nothing of that one's circumstances.
         self._context = contextvars.copy_context()
+
+    @property
+    def left(self) -> int:
+        """How many wait or are being handled."""
+        return len(self._waiting) + self._working
 
     def take(self, message: Message) -> None:
         """Handle a message as soon as may be; a `Sink`."""
@@ -137,6 +155,7 @@ class _Work:
                     await self._handle(message)
                 finally:
                     self._waiting.done(message)
+                    self._subscriber.handled += 1
                 handled += 1
                 if handled % _TURN == 0:
                     # A function that waits for nothing lets nobody else have a turn.

@@ -106,9 +106,13 @@ def check_metadata(metadata: dict[str, str]) -> dict[str, str]:
     checked = {}
     for name, value in metadata.items():
         titled, text = context.sendable(name, value)
+        if titled == context.AUTHORIZATION:
+            detail = f"the name {titled} is not for events, which stay: leave it out"
+            raise errors.BadRequest("metadata", detail)
         if titled.startswith(_RESERVED) and titled != context.TRACE:
             raise errors.BadRequest(
-                "metadata", f"{titled}: names that begin with Nats- or Micro- are the platform's"
+                "metadata",
+                f"the name {titled} is the platform's, as all that begin with Nats- or Micro-",
             )
         checked[titled] = text
     size = sum(len(name) + len(value.encode()) for name, value in checked.items())

@@ -177,6 +177,9 @@ class _Line:
                         began.set_result(None)
         except errors.ConnectionLost as error:
             failure = errors.Unavailable("events", error.detail)
+        except errors.Unauthorized as error:
+            # A token ends while it is a member; the next stream shows a new one.
+            failure = errors.Unavailable("events", error.detail) if began.done() else error
         except errors.Error as error:
             failure = error
         finally:

@@ -128,7 +128,8 @@ def _seconds(text: str) -> float:
     if not parts or "".join(number + unit for number, unit in parts) != text:
         raise _refused(f"{text!r:.60} is no duration such as 90s or 1h30m")
     if not MIN_EVERY <= seconds <= LONGEST_TTL:
-        raise _refused(f"{text} is not between {MIN_EVERY:g}s and {LONGEST_TTL:.0f}s")
+        hours = LONGEST_TTL / 3600
+        raise _refused(f"{text} is not between {MIN_EVERY:g}s and {hours:.0f}h")
     return seconds
 
 

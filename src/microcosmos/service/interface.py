@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
+from microcosmos.base.clock import Clock
 from microcosmos.broker import Broker
 from microcosmos.events.interface import Log
 from microcosmos.events.schema import Contracts
@@ -47,6 +48,10 @@ class Platform(Protocol):
     @property
     def contracts(self) -> Contracts | None:
         """What events are checked by; None where nothing is."""
+
+    @property
+    def clock(self) -> Clock:
+        """What waiting for events goes by."""
 
     @property
     def registry(self) -> Registry:

@@ -15,6 +15,7 @@ from nats.aio.client import Client as NatsClient
 from microcosmos.auth.access import Access
 from microcosmos.auth.client import follow_policy
 from microcosmos.base import errors, urls
+from microcosmos.base.clock import SYSTEM, Clock
 from microcosmos.base.tasks import background
 from microcosmos.broker import Broker
 from microcosmos.broker.client import RemoteBroker
@@ -74,6 +75,7 @@ class LivePlatform:
         self.broker: Broker = NatsBroker(nc) if nc is not None else RemoteBroker(self.client)
         self.events: Log = RemoteLog(self.client.own())
         self.contracts = RemoteContracts(self.client)
+        self.clock: Clock = SYSTEM
         self.registry = RegistryClient(self.client.own())
         self.access: Access | None = None
         self.restarted = asyncio.Event()

@@ -34,7 +34,7 @@ class MemoryPlatform:
     """See `interface.Platform`; a registry service is on it, as on a live one.
 
     Args:
-        clock: where the registry's times come from.
+        clock: where the times of the registry and of events come from.
         verifier: says who calls; without one everybody may, and is nobody.
     """
 
@@ -51,6 +51,7 @@ class MemoryPlatform:
         self.client = Client([self._network], self.table)
         self.broker = MemoryBroker()
         self.events = MemoryLog(clock)
+        self.clock = clock
         self.contracts: Contracts | None = None
 
     @contextlib.asynccontextmanager
@@ -92,13 +93,16 @@ class Kept(NamedTuple):
 
 
 @contextlib.asynccontextmanager
-async def in_memory(verifier: Verifier | None = None) -> AsyncIterator[MemoryPlatform]:
+async def in_memory(
+    verifier: Verifier | None = None, clock: clocks.Clock = clocks.SYSTEM
+) -> AsyncIterator[MemoryPlatform]:
     """A platform in this process, with registry, store and config, until the block ends.
 
     Args:
         verifier: as of `MemoryPlatform`.
+        clock: likewise.
     """
-    platform = MemoryPlatform(verifier=verifier)
+    platform = MemoryPlatform(clock, verifier)
     async with contextlib.AsyncExitStack() as stack:
         registry = RegistryService(platform.registry).hosted()
         await stack.enter_async_context(platform.host([registry]))

@@ -10,7 +10,7 @@ from microcosmos.base import names
 from microcosmos.broker import Messages, Subscriber
 from microcosmos.broker.subscriber import CONCURRENCY
 from microcosmos.events.consuming import CONCURRENCY as EVENTS_AT_ONCE
-from microcosmos.events.consuming import RETRY_LIMIT, Backoff
+from microcosmos.events.consuming import RETRY_LIMIT, Backoff, Consumer
 from microcosmos.events.interface import ACK_WAIT
 from microcosmos.events.moments import Offset, starting
 from microcosmos.events.saga import Saga, Step
@@ -248,6 +248,21 @@ class Service:
         return add
 
     @property
+    def running(self) -> bool:
+        """Whether it is on a platform."""
+        return self._platform is not None
+
+    @property
+    def subscribers(self) -> Sequence[Subscriber]:
+        """The functions that handle messages."""
+        return tuple(self._subscribers)
+
+    @property
+    def consumers(self) -> Sequence[Consumer]:
+        """The functions that work events off, while it runs."""
+        return tuple(self._topics.consumers)
+
+    @property
     def broker(self) -> Messages:
         """Publishes messages and listens to them, while this service runs.
 
@@ -320,6 +335,25 @@ class Service:
             return function
 
         return add
+
+    def publishes(self, topic: str, kind: type) -> None:
+        """Say what this service publishes on a topic, so that it is checked when it starts.
+
+            orders.publishes("orders.placed", Order)
+
+        Without it a type is registered, and checked, when it is published for the first time.
+        With it a service whose type breaks somebody does not start, so that `micro update` keeps
+        the version before.
+
+        Args:
+            topic: no pattern.
+            kind: the type of what is published.
+
+        Raises:
+            errors.BadRequest: no topic.
+            TypeError: another type was said of this topic.
+        """
+        self._topics.publishes(topic, kind)
 
     def saga(self, name: str, kind: type[T], steps: Sequence[Step[T]]) -> Saga[T]:
         """Declare a saga: steps that all happen, or are all taken back, whatever dies meanwhile.
@@ -448,6 +482,7 @@ class Service:
                         self._topics.box,
                         namespace=platform.namespace,
                         client=platform.client,
+                        clock=platform.clock,
                     )
                 )
             await stack.enter_async_context(platform.host([hosted]))

@@ -10,18 +10,20 @@ from types import TracebackType
 from typing import Any, NamedTuple
 
 from microcosmos.base import errors
+from microcosmos.base.clock import SYSTEM, Clock
 from microcosmos.base.recipient import Recipient
 from microcosmos.base.tasks import background
+from microcosmos.base.topics import check_topic
 from microcosmos.events.consuming import Backoff, Consumer
 from microcosmos.events.events import Events
-from microcosmos.events.inbox import Inbox
 from microcosmos.events.interface import Event, GroupSpec, Log, Start
-from microcosmos.events.lease import LEASE
-from microcosmos.events.outbox import Outbox
-from microcosmos.events.relay import WAITING
 from microcosmos.events.schema import Contracts
 from microcosmos.events.schema.declaring import declare
-from microcosmos.events.transaction import Box, Transaction
+from microcosmos.events.transactions.inbox import Inbox
+from microcosmos.events.transactions.lease import LEASE
+from microcosmos.events.transactions.outbox import Outbox
+from microcosmos.events.transactions.relay import WAITING
+from microcosmos.events.transactions.transaction import Box, Transaction
 from microcosmos.rpc import Hosted
 from microcosmos.store import Store, Write
 
@@ -45,11 +47,14 @@ class OwnEvents(Events):
         events: of the namespace.
         store: the service's.
         contracts: what events are checked by.
+        clock: what waiting goes by.
     """
 
-    def __init__(self, events: Log, store: Store, contracts: Contracts | None) -> None:
+    def __init__(
+        self, events: Log, store: Store, contracts: Contracts | None, clock: Clock = SYSTEM
+    ) -> None:
         self.box: Box = _Box(lambda: self.outbox)
-        super().__init__(events, contracts, inbox=Inbox(store, self.box))
+        super().__init__(events, contracts, inbox=Inbox(store, self.box), clock=clock)
         self._outbox = Outbox(store, events, make=self.draft)
         self._waiting = store.part(WAITING)
         self._stack = AsyncExitStack()
@@ -62,6 +67,10 @@ class OwnEvents(Events):
             entering = self._stack.enter_async_context(self._outbox)
             self._relaying = asyncio.create_task(entering, name="outbox")
         return self._outbox
+
+    async def unsent(self) -> int:
+        """How many events wait in the outbox that this process publishes."""
+        return (await self._outbox.backlog()).waiting if self._relaying is not None else 0
 
     async def __aenter__(self) -> OwnEvents:
         await self._stack.enter_async_context(background(self._resume(), "outbox"))
@@ -115,7 +124,9 @@ class Work(NamedTuple):
     backoff: Backoff
     ack_wait: float
 
-    def consumer(self, service: str, contracts: Contracts | None = None) -> Consumer:
+    def consumer(
+        self, service: str, contracts: Contracts | None = None, clock: Clock = SYSTEM
+    ) -> Consumer:
         """What works it off in a service of this name, which is the group's unless it has one.
 
         Raises:
@@ -130,6 +141,7 @@ class Work(NamedTuple):
             backoff=self.backoff,
             concurrency=self.concurrency,
             contracts=contracts,
+            clock=clock,
         )
 
 
@@ -147,8 +159,15 @@ class Topics:
     def __init__(self, service: str) -> None:
         self._service = service
         self._works: list[Work] = []
+        self._published: dict[str, type] = {}
         self.consumers: list[Consumer] = []
         self.events: OwnEvents | None = None
+
+    def publishes(self, topic: str, kind: type) -> None:
+        """Say what is published on a topic; see `Service.publishes`."""
+        if self._published.setdefault(check_topic(topic), kind) is not kind:
+            before = self._published[topic].__name__
+            raise TypeError(f"{topic} is said to be of {before} and of {kind.__name__}")
 
     def add(self, function: Callable[..., Any], topic: str, *, once: bool, **about: Any) -> None:
         """Let a function work a topic off; see `Service.consume`."""
@@ -184,7 +203,7 @@ class Topics:
         Raises:
             errors.Conflict: it breaks somebody.
         """
-        events = OwnEvents(platform.events, store, platform.contracts)
+        events = OwnEvents(platform.events, store, platform.contracts, platform.clock)
         await self._declare(platform.contracts, hosted)
         async with events:
             self.events = events
@@ -201,9 +220,15 @@ class Topics:
         ]
         endpoints = {one.name: one.schema for one in hosted.endpoints.values()}
         try:
-            await declare(contracts, hosted.name, consumes=consumes, endpoints=endpoints)
+            await declare(
+                contracts,
+                hosted.name,
+                consumes=consumes,
+                publishes=self._published.items(),
+                endpoints=endpoints,
+            )
         except (errors.Unavailable, errors.DeadlineExceeded, errors.NotFound) as exc:
-            log.warning("what %s consumes could not be checked: %s", hosted.name, exc.detail)
+            log.warning("the schemas of %s could not be checked: %s", hosted.name, exc.detail)
 
     @asynccontextmanager
     async def consuming(self, platform: Platform, service: str) -> AsyncIterator[None]:
@@ -214,7 +239,8 @@ class Topics:
         """
         if self.events is None:
             raise RuntimeError("it has no events yet")
-        self.consumers = [work.consumer(service, self.events.contracts) for work in self._works]
+        contracts, clock = self.events.contracts, platform.clock
+        self.consumers = [work.consumer(service, contracts, clock) for work in self._works]
         async with AsyncExitStack() as stack:
             for consumer in self.consumers:
                 at_work = consumer.on(

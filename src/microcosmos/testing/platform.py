@@ -12,6 +12,8 @@ from typing import TypeVar, overload
 from microcosmos.auth.interface import Account, Rule
 from microcosmos.base.context import DEFAULT_NAMESPACE
 from microcosmos.base.home import Home
+from microcosmos.broker import Messages
+from microcosmos.events import Events
 from microcosmos.registry import Registry
 from microcosmos.rpc import nats as rpc_nats
 from microcosmos.server.core import open_core
@@ -23,7 +25,12 @@ from microcosmos.service.memory import in_memory, keeping
 from microcosmos.service.remote import remote
 
 from .accounts import Accounts
+from .clock import MovingClock
 from .engine import nats_server
+from .settling import Settling
+
+PATIENCE = 10.0
+"""Seconds in which `Bench.settled` wants everything worked off, unless it is told otherwise."""
 
 T = TypeVar("T")
 
@@ -35,20 +42,48 @@ class Bench:
         platform: what the services run on.
         registry: who is alive.
         accounts: who calls, and who may; None where nobody asks.
+        broker: publishes messages and listens to them.
+        events: publishes events, and looks at what became of them.
     """
 
     def __init__(
-        self, platform: Platform, stack: AsyncExitStack, accounts: Accounts | None = None
+        self,
+        platform: Platform,
+        stack: AsyncExitStack,
+        accounts: Accounts | None = None,
+        clock: MovingClock | None = None,
     ) -> None:
         self.platform = platform
         self.registry: Registry = platform.registry
         self.accounts = accounts
+        self.broker = Messages(platform.broker, "test")
+        self.events = Events(platform.events, platform.contracts, clock=platform.clock)
         self._stack = stack
+        self._clock = clock
+        self._services: list[Service] = []
 
     async def start(self, *services: Service) -> None:
         """Run services until the test ends; afterwards they answer."""
         for service in services:
             await self._stack.enter_async_context(service.on(self.platform))
+            self._services.append(service)
+
+    async def settled(self, *, seconds: float = PATIENCE) -> None:
+        """Return once the services have worked off what was published, and what came of that.
+
+        Messages are handled, and events done with or among the dead letters. In memory nobody
+        waits for a retry: while services only wait for the time, it is put forward.
+
+        Raises:
+            TimeoutError: they have not, in so many seconds; the text says what is left.
+        """
+        await Settling(self.platform, self._clock).settle(self._services, seconds)
+
+    async def advance(self, seconds: float) -> None:
+        """Let time pass at once, for events: schedules, retries, TTLs; in memory only."""
+        if self._clock is None:
+            raise RuntimeError("time is moved on `memory()` only: a nats-server has its own")
+        await self._clock.advance(seconds)
 
     @overload
     def client(self, name: str, *, account: Account | None = None) -> Remote: ...
@@ -88,9 +123,9 @@ class Bench:
 @contextlib.asynccontextmanager
 async def memory() -> AsyncIterator[Bench]:
     """A platform in this process: no process is started, nothing is written."""
-    accounts = Accounts()
-    async with in_memory(accounts) as platform, AsyncExitStack() as stack:
-        yield Bench(platform, stack, accounts)
+    accounts, clock = Accounts(), MovingClock()
+    async with in_memory(accounts, clock) as platform, AsyncExitStack() as stack:
+        yield Bench(platform, stack, accounts, clock)
 
 
 @contextlib.asynccontextmanager

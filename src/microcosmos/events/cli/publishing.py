@@ -122,7 +122,8 @@ def _payload(text: str, raw: bool) -> bytes:
         try:
             codec.decode(payload)
         except errors.BadRequest as error:
-            detail = f"{text[:40]!r} is no JSON: {error.detail}"
+            what = "the standard input" if text == "-" else repr(text[:40])
+            detail = f"{what} is no JSON: {error.detail}"
             raise click.UsageError(f"{detail}; {_QUOTES}") from None
     return payload
 

@@ -5,21 +5,27 @@ from __future__ import annotations
 import base64
 import datetime
 import queue
+import time
 from collections.abc import Iterator
 from typing import Any, ClassVar
 
 import click
 import msgspec
+from msgspec.structs import replace
 
 from microcosmos.base import codec, errors
 from microcosmos.events import wire
-from microcosmos.events.interface import Event
+from microcosmos.events.interface import NEW, Event, Start
 
 from .session import Session, scan
 from .times import starting
 
 SHOWN = 200
 """Characters of a payload in a table; what is longer is cut, and whole with ``--output json``."""
+
+
+SHORTEST = 1.0
+"""Seconds that a stream has lasted at least whose token has ended: it was not refused at once."""
 
 
 class Shown(msgspec.Struct, omit_defaults=True):
@@ -114,17 +120,37 @@ def consume(
         ordered=ordered,
         limit=limit,
     )
+    return _consumed(session, request)
+
+
+def _consumed(session: Session, request: wire.ConsumeRequest) -> Iterator[Shown]:
+    """The events of a stream, and of the next one when its token has ended and is renewed."""
+    while True:
+        began = time.time()
+        printed = 0
+        try:
+            for event in _streamed(session, request):
+                printed += 1
+                yield event
+                if not request.group:
+                    request = replace(request, start=Start(sequence=event.sequence + 1))
+            return
+        except errors.Unauthorized as error:
+            if "expired" not in error.detail or time.time() - began < SHORTEST:
+                raise
+        except errors.BadRequest as error:
+            raise click.UsageError(error.detail) from None
+        if request.start == NEW:
+            request = replace(request, start=Start(time=began))
+        request = replace(request, limit=request.limit and request.limit - printed)
+
+
+def _streamed(session: Session, request: wire.ConsumeRequest) -> Iterator[Shown]:
     acks: queue.SimpleQueue[bytes] = queue.SimpleQueue()
-    items = iter(acks.get, b"") if group else ()
-    messages = session.caller.stream(
-        wire.NAME, "Stream.Consume", codec.encode(request), items=items
-    )
-    return _consumed(messages, acks)
-
-
-def _consumed(messages: Iterator[bytes], acks: queue.SimpleQueue[bytes]) -> Iterator[Shown]:
+    items = iter(acks.get, b"") if request.group else ()
+    body = codec.encode(request)
     try:
-        for message in messages:
+        for message in session.caller.stream(wire.NAME, "Stream.Consume", body, items=items):
             sent = msgspec.json.decode(message, type=wire.Sent)
             event = Event(
                 sent.id,
@@ -139,7 +165,5 @@ def _consumed(messages: Iterator[bytes], acks: queue.SimpleQueue[bytes]) -> Iter
             yield shown(event)
             # Asked for the next one: this one was printed.
             acks.put(codec.encode(wire.AckRequest(sent.id, success=True)))
-    except errors.BadRequest as error:
-        raise click.UsageError(error.detail) from None
     finally:
         acks.put(b"")

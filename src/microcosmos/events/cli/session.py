@@ -74,5 +74,8 @@ def counted(number: int) -> str:
 
 
 def kept(ttl: float) -> str:
-    """How long events are kept, in words."""
-    return f"{ttl:g}s" if ttl else "for ever"
+    """How long events are kept, as it can be typed: ``720h``, ``90s``."""
+    hours, rest = divmod(ttl, 3600)
+    if hours and not rest:
+        return f"{hours:.0f}h"
+    return f"{ttl:.0f}s" if ttl else "for ever"

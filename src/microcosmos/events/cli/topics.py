@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import click
 import msgspec
 
@@ -115,5 +117,13 @@ def purge(session: Session, topic: str, before: int | None, keep: int | None, ye
 
 
 def _confirm(question: str, yes: bool) -> None:
-    if not yes:
+    if yes:
+        return
+    try:
         click.confirm(question, abort=True, err=True)
+    except click.Abort:
+        if sys.stdin.isatty():
+            raise
+        # The question stands on a line that nobody has ended.
+        click.echo(err=True)
+        raise click.UsageError("there is no terminal to ask at; give --yes") from None

@@ -29,7 +29,7 @@ class Session(Protocol):
     ) -> bytes: ...
 
 
-@click.group()
+@click.group(short_help="Look after the schemas of topics")
 def schema() -> None:
     """Look after the schemas of topics.
 
