@@ -5,7 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import msgspec
 
@@ -382,10 +382,6 @@ class Log(Protocol):
         Raises:
             errors.NotFound: there is none of that name.
         """
-
-
-Reaction = Literal["ack", "retry", "bury"]
-"""What became of a delivery."""
 
 
 def partition(key: str) -> int:
