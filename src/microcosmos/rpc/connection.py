@@ -34,7 +34,7 @@ async def connect(
     """A connection that comes back by itself for as long as the block lasts.
 
     Args:
-        url: where.
+        url: where; of several, with commas between them, any will do.
         credentials: a ``.creds`` file.
         name: what NATS shows this connection as.
         inbox_prefix: where replies come, if the credentials allow nothing else.
@@ -56,7 +56,7 @@ async def connect(
     try:
         async with asyncio.timeout(patience):
             await nc.connect(
-                url,
+                [one.strip() for one in url.split(",")],
                 name=name or None,
                 user_credentials=str(credentials) if credentials else None,
                 inbox_prefix=inbox_prefix or "_INBOX",

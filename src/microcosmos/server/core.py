@@ -65,7 +65,7 @@ from .namespaces import Namespaces
 from .promises import DURABILITY, FOREIGN
 from .replicas import Replicas
 from .tidying import keep_tidy
-from .topics import Engine, Opener, Topics, in_memory
+from .topics import REPLICAS, Engine, Opener, Topics, in_memory
 from .world import DRAIN, World, open_world
 
 logger = logging.getLogger("microcosmos.core")
@@ -234,7 +234,8 @@ async def main() -> None:
         connections = Connections(home.server / "keys")
         badge = Badge(home.server / "keys", "core")
         durability = DURABILITY[os.environ["MICRO_DURABILITY"]] if connections.walled else FOREIGN
-        engine = Engine(home.server / "keys", durability=durability)
+        kept = 1 if connections.walled else REPLICAS
+        engine = Engine(home.server / "keys", durability=durability, replicas=kept)
         core = Core(home, "", connections, access, badge.header, engine)
         await enter(_running(core, guarded=True))
         replicas = Replicas(home, core.world, connections, authority, core.name)

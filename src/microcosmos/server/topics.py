@@ -26,6 +26,9 @@ logger = logging.getLogger("microcosmos.core")
 AGAIN = 1.0
 """Seconds until an engine that could not keep events is asked again."""
 
+REPLICAS = 3
+"""Servers of a cluster on which each event is kept; one, where the engine is a single server."""
+
 _KEY = "groups"
 _BYTES = 32
 

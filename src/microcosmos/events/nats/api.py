@@ -26,6 +26,8 @@ BATCH_BYTES = 16 * 1024 * 1024
 COARSE = 0.5e-6
 """Seconds that the time of an event may be off as a float: it is not to be missed for that."""
 
+NOT_CLUSTERED = 10074
+TOO_FEW = 10005
 STREAM_MISSING = 10059
 STREAM_OTHERWISE = 10058
 CONSUMER_MISSING = 10014

@@ -26,7 +26,17 @@ from microcosmos.events.interface import (
     TopicState,
 )
 
-from .api import BATCH, BATCH_BYTES, STREAM_MISSING, STREAM_OTHERWISE, Api, Found, Refused
+from .api import (
+    BATCH,
+    BATCH_BYTES,
+    NOT_CLUSTERED,
+    STREAM_MISSING,
+    STREAM_OTHERWISE,
+    TOO_FEW,
+    Api,
+    Found,
+    Refused,
+)
 from .groups import Groups
 from .layout import DEAD, DEAD_SUBJECT, STREAM, TOPICS, event_of, selected, streams, topic_of
 from .letters import Letters
@@ -94,12 +104,23 @@ class NatsLog:
         await self._stack.aclose()
 
     async def _make(self, config: dict[str, object]) -> None:
+        """Make a stream, or let the one that is there be as it is to be."""
         try:
             await self._api(f"STREAM.CREATE.{config['name']}", config)
         except Refused as refused:
-            if refused.code != STREAM_OTHERWISE:
+            if refused.code in (NOT_CLUSTERED, TOO_FEW) and config["num_replicas"] != 1:
+                # The engine is a single server, or has too few.
+                await self._make({**config, "num_replicas": 1})
+            elif refused.code == STREAM_OTHERWISE:
+                await self._update(config)
+            else:
                 raise refused.error from None
-            await self._api.ask(f"STREAM.UPDATE.{config['name']}", config)
+
+    async def _update(self, config: dict[str, object]) -> None:
+        """What is said of a stream but for its replicas: whoever runs the engine chose them."""
+        found = await self._api.ask(f"STREAM.INFO.{config['name']}")
+        kept = {"num_replicas": found["config"]["num_replicas"]}
+        await self._api.ask(f"STREAM.UPDATE.{config['name']}", {**config, **kept})
 
     async def check(self) -> None:
         """See that events can be stored.
