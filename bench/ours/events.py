@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import json
 import os
@@ -99,18 +100,21 @@ async def consume(seconds: float) -> None:
         for _ in range(0, LOADED, AT_ONCE):
             await asyncio.gather(*(log.publish(Draft(TOPIC, BODY)) for _ in range(AT_ONCE)))
         done = 0
-        begun = asyncio.Event()
+        begun, ended = asyncio.Event(), asyncio.Event()
 
         async def handle(order: Order, event: Event) -> None:
             nonlocal done
             done += 1
             begun.set()
+            if done == LOADED:
+                ended.set()
 
         consumer = Consumer(Recipient(handle, Event), GroupSpec(TOPIC, "bench", BEGINNING))
         async with consumer.on(log):
             await begun.wait()
             started, before = time.perf_counter(), done
-            await asyncio.sleep(seconds)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(ended.wait(), seconds)
             print(json.dumps({"per_second": (done - before) / (time.perf_counter() - started)}))
 
 
