@@ -26,11 +26,8 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 	@env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m compileall -q src examples
 	@touch $@
 
-# One more than there are cores: many tests wait for other processes.
-WORKERS = $$($(BIN)/python -c 'import os; print(os.cpu_count() + 1)')
-
 test: install ## run the tests, in parallel
-	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -q $(TESTS)
+	@$(BIN)/python -m pytest -n auto --dist worksteal -q $(TESTS)
 
 check: install ## format, lint, types and the rules of import
 	@$(BIN)/ruff format --check --quiet . || { echo "run make format"; exit 1; }
