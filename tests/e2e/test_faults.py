@@ -70,7 +70,7 @@ def test_a_killed_core_is_missed_by_nobody_who_calls_services(site: Live) -> Non
     assert load.errors == [], load.told()
     log.info("core: %s", load.told())
     assert pids(site) == before
-    assert site.status("steady")["status"] == "running"
+    until(lambda: site.status("steady")["status"] == "running")
     # What needs the core is there again.
     site.micro("run", "helloworld", "--name", "after-core")
     assert site.call("after-core") == {"msg": "Hello World"}

@@ -141,7 +141,7 @@ def test_micro_run_of_a_folder_of_node(live: Live) -> None:
     victim = min(until(lambda: len(seen := pids()) == 2 and seen))
     os.kill(victim, signal.SIGKILL)
     until(lambda: len(pids() - {victim}) == 2)
-    assert live.status("noded")["status"] == "running"
+    until(lambda: live.status("noded")["status"] == "running")
 
     write(live, "noded", SERVICE.replace('"no JSON"', '"1"'))
     live.micro("update", str(folder), "--instances", "1")

@@ -39,7 +39,8 @@ def test_a_detached_server_lives_until_it_is_stopped_and_comes_back(
     assert "no server is running" in site.refused(4, "nats")
     site.micro("server", "--detach", *FREE)
     until(lambda: site.type("helloworld").code == 0)
-    assert site.status("helloworld")["status"] == "running"
+    # It may answer a moment before the runtime has noticed.
+    until(lambda: site.status("helloworld")["status"] == "running")
     assert "stop it with `micro stop`" in site.refused(127, "reset", "--yes")
     site.micro("stop")
     site.micro("user", "config", "set", "my.key", "kept")
