@@ -110,6 +110,16 @@ class Home:
         """The socket of the supervisor, for the core only."""
         return self.lanes / "supervisor.sock"
 
+    @property
+    def functions_lane(self) -> Path:
+        """The socket of the host of functions."""
+        return self.lanes / "functions.sock"
+
+    @property
+    def zygote_socket(self) -> Path:
+        """Where the host of functions asks for workers."""
+        return self.lanes / "zygote.sock"
+
     def make(self) -> None:
         """Make the folders, closed to other users."""
         state = (self.server, self.logs, self.server / "keys")

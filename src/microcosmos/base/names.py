@@ -19,10 +19,21 @@ RPC = "rpc"
 
 RESERVED = frozenset(
     {
-        *("api", "apps", "asyncapi", "auth", "broker", "config", "core", "dashboard", "events"),
+        *(
+            "api",
+            "app",
+            "apps",
+            "asyncapi",
+            "auth",
+            "broker",
+            "config",
+            "core",
+            "dashboard",
+            "events",
+        ),
         *("functions", "gateway", "healthz", "infra", "monitor", "nats", "openapi", "platform"),
         *("proxy", "readyz", "registry", RPC, "runtime", "schemas", "server", "shared"),
-        *("store", "supervisor"),
+        *("store", "supervisor", "workers"),
     }
 )
 """Names that nothing deployed may take: they begin subjects and paths of the platform's own."""
