@@ -11,6 +11,7 @@ from pathlib import Path
 from microcosmos.base import errors
 from microcosmos.base.clock import SYSTEM, Clock
 from microcosmos.base.home import Home
+from microcosmos.base.names import Taken, nobody
 from microcosmos.base.tasks import background
 from microcosmos.registry.interface import REPLICA, Node, Service
 from microcosmos.registry.interface import Options as RegistryOptions
@@ -81,7 +82,9 @@ class World:
         self._registered: set[str] = set()
 
     @contextlib.asynccontextmanager
-    async def core(self, settings: Settings | None = None) -> AsyncIterator[ProcessRuntime]:
+    async def core(
+        self, settings: Settings | None = None, taken: Taken = nobody
+    ) -> AsyncIterator[ProcessRuntime]:
         """One life of the core."""
         self.registry = MemoryRegistry()
         self._registered = set()
@@ -93,6 +96,7 @@ class World:
             self,
             settings=settings or Settings(backoff=0.05, drain=5),
             clock=self.clock,
+            taken=taken,
         )
         async with background(self._register(), "registering"), runtime:
             self.runtime = runtime

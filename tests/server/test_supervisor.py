@@ -17,8 +17,9 @@ import pytest
 from microcosmos.base import errors
 from microcosmos.rpc import Client
 from microcosmos.rpc.lane import LaneTransport
+from microcosmos.rpc.one_socket import OneSocket
 from microcosmos.server import supervisor as supervisors
-from microcosmos.server.control import SERVICE, OneSocket, SupervisorClient, serve
+from microcosmos.server.control import SERVICE, SupervisorClient, serve
 from microcosmos.server.drain import Drain
 from microcosmos.server.processes import Processes
 from microcosmos.server.supervisor import Supervisor

@@ -14,7 +14,7 @@ from microcosmos.base.tasks import background
 from microcosmos.store import Op, Store
 
 from .access import Access
-from .granting import Granting
+from .granting import Granted, Granting
 from .interface import Policy
 from .keys import TokenKeys
 from .passwords import DEFAULT_ID, DEFAULT_PASSWORD, Hash, Passwords
@@ -142,6 +142,14 @@ class Authority:
     async def service_secret(self, namespace: str, service: str, replica: str) -> str:
         """A new secret of a replica, in place of its former one; see `People.service_secret`."""
         return await self.people.service_secret(namespace, service, replica)
+
+    async def service_account(self, namespace: str, service: str) -> None:
+        """Make the account of a service, if there is none; see `People.service_account`."""
+        await self.people.service_account(namespace, service)
+
+    async def service_token(self, namespace: str, service: str) -> Granted:
+        """A token by which the platform acts for a service; see `Granting.for_service`."""
+        return await self.logins.for_service(namespace, service)
 
     async def forget_service(self, namespace: str, service: str) -> None:
         """Remove the account of a service; see `People.forget_service`."""

@@ -195,6 +195,20 @@ class Granting:
         )
         return self._granted(record.account, "", max(asked, record.since), lifetime)
 
+    async def for_service(self, namespace: str, id: str, *, expiry: float = 0) -> Granted:
+        """A token of a service by which the platform acts for it, without a refresh token.
+
+        Raises:
+            errors.NotFound: there is no such account, or it is a user's.
+            errors.BadRequest: the lifetime is out of bounds.
+        """
+        lifetime = bounded(expiry)
+        asked = self._records.clock.time()
+        record = (await self._records.accounts.get(namespace, id)).record
+        if record.account.type != "service":
+            raise errors.NotFound("auth", f"there is no account of a service {id} in {namespace}")
+        return self._granted(record.account, "", max(asked, record.since), lifetime)
+
     def _granted(
         self, account: Account, session: str, issued: float, lifetime: float, refresh: str = ""
     ) -> Granted:

@@ -260,16 +260,11 @@ class People:
     ) -> None:
         records, ops = self._records, []
         if found is None:
-            account = Account(
-                id=service, type="service", namespace=namespace, scopes=(SERVICE,), name=service
-            )
-            record = self._record(account, None)
-            ops.append(self._note("account created", account, "type service"))
+            record = self._record(_of_service(namespace, service), None)
+            ops.append(self._note("account created", record.account, "type service"))
         else:
             record = found.record
-        if record.account.type != "service":
-            detail = f"{service} is the account of a user in {namespace}"
-            raise errors.Conflict("auth", f"{detail}; delete it, or give the service another name")
+        _check_service(record.account)
         since = record.since
         if former := record.replicas.get(replica):
             session = replica_session(namespace, service, replica)
@@ -280,6 +275,26 @@ class People:
         record = msgspec.structs.replace(record, replicas=replicas)
         write = records.accounts.write(record, found.version if found else 0)
         await self._commit([write, *ops])
+
+    async def service_account(self, namespace: str, service: str) -> None:
+        """Make the account of a service that no process of its own logs in as, if there is none.
+
+        Raises:
+            errors.Conflict: a user has the service's name.
+            errors.NotFound: there is no such namespace.
+        """
+        self._known(namespace)
+
+        async def step() -> None:
+            found = await self._records.accounts.find(namespace, service)
+            if found is not None:
+                _check_service(found.record.account)
+                return
+            record = self._record(_of_service(namespace, service), None)
+            note = self._note("account created", record.account, "type service")
+            await self._commit([self._records.accounts.write(record, 0), note])
+
+        await self._until_done(service, step)
 
     async def forget_service(self, namespace: str, service: str) -> None:
         """Remove the account that the runtime made for a service, with its tokens.
@@ -329,6 +344,17 @@ class _Meanwhile(Exception):
 def replica_session(namespace: str, service: str, replica: str) -> str:
     """The session that the tokens of a replica are of."""
     return passwords.digest(f"{namespace}/{service}/{replica}").text[:24]
+
+
+def _of_service(namespace: str, service: str) -> Account:
+    return Account(id=service, type="service", namespace=namespace, scopes=(SERVICE,), name=service)
+
+
+def _check_service(account: Account) -> None:
+    """Refuse the account of a user where a service wants one of its name."""
+    if account.type != "service":
+        detail = f"{account.id} is the account of a user in {account.namespace}"
+        raise errors.Conflict("auth", f"{detail}; delete it, or give the service another name")
 
 
 def _what(account: Account) -> str:

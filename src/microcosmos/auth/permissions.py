@@ -13,7 +13,13 @@ from microcosmos.base import names
 ANSWER = 300.0
 """Seconds within which a call by NATS is answered; a stream says now and then that it lives."""
 
-SERVICES = ("api", "auth", "broker", "config", "events", "registry", "runtime", "schemas", "store")
+QUEUE = "q"
+"""The group in which the replicas of a service share its calls."""
+
+SERVICES = (
+    *("api", "auth", "broker", "config", "events", "functions", "registry", "runtime"),
+    *("schemas", "store"),
+)
 """The services that the core answers for, in every namespace."""
 
 GOSSIP = "registry.said"
@@ -31,7 +37,7 @@ _VERBS = ("PING", "INFO", "STATS")
 _OF_THE_ENGINE = ("$KV.>", "$O.>", "$MQTT.>")
 _STREAMS = "$JS.>"
 _INBOXES = "_INBOX.>"
-_PLATFORM = ("core", "gateway")
+_PLATFORM = ("core", "functions", "gateway")
 
 # Messages, which nobody remembers: whoever lives in the namespace says and hears them.
 _BROKER = "broker"
@@ -103,6 +109,19 @@ def gateway() -> Permissions:
     return Permissions(publish=(">",), no_publish=(*_nobodys(), _STREAMS), replies=False)
 
 
+def functions() -> Permissions:
+    """The host of functions: it answers for services of any name but the core's, and acts for them.
+
+    Calls it hears as one of a group only, so that none is heard by it and by a service.
+    """
+    return Permissions(
+        publish=(">",),
+        no_publish=(*_nobodys(_EVENTS, _BROKER), *_CONTROL),
+        subscribe=(f"{names.RPC}.*.*.* {QUEUE}", f"{names.RPC}.*.$.>", _SETTINGS),
+        no_subscribe=tuple(f"{names.prefix(name)}>" for name in SERVICES),
+    )
+
+
 def core() -> Permissions:
     """The core: it answers for its own services, finds and calls those of all others."""
     served = [subject for name in SERVICES for subject in _served(name)]
@@ -127,6 +146,10 @@ def admin() -> Permissions:
         no_subscribe=(GOSSIP, *(f"_INBOX.{name}.>" for name in _PLATFORM)),
         replies=False,
     )
+
+
+OTHERS = {"admin": admin, "functions": functions, "gateway": gateway}
+"""Who has credentials in every namespace beside the core, by the names of their files."""
 
 
 def accounts() -> Permissions:

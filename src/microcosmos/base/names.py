@@ -7,6 +7,7 @@ into paths, NATS subjects, file names and command lines, so it is narrow on purp
 from __future__ import annotations
 
 import re
+from collections.abc import Awaitable, Callable
 from functools import lru_cache
 
 from . import errors
@@ -51,6 +52,15 @@ _SEMVER = re.compile(
     re.ASCII,
 )
 _SUBJECT = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
+
+
+Taken = Callable[[str, str], Awaitable[str]]
+"""Says of a namespace and a name whose that is already, for people; an empty text is nobody's."""
+
+
+async def nobody(namespace: str, name: str) -> str:
+    """Every name is free."""
+    return ""
 
 
 def check_service(name: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -19,7 +19,7 @@ from . import history, paths, tree
 from .interface import MAX_DOCUMENT, MAX_REVISIONS, Document, Kept, Node, Revision, Tree
 from .keys import Keys
 from .paths import Path
-from .rotation import Rotation
+from .rotation import Rotation, Sharer
 from .seals import Maker, NoKey, Seals
 from .values import encoded
 
@@ -45,9 +45,12 @@ class Config:
         store: keeps the documents and their history.
         keys: of the secrets.
         clock: where the times of the history come from.
+        sharers: who else keeps secrets by these keys.
     """
 
-    def __init__(self, store: Store, keys: Keys, *, clock: Clock = SYSTEM) -> None:
+    def __init__(
+        self, store: Store, keys: Keys, *, clock: Clock = SYSTEM, sharers: Sequence[Sharer] = ()
+    ) -> None:
         self.keys = keys
         self._documents = store.table(TABLE, database=PLATFORM)
         self._history = store.table(history.TABLE, database=PLATFORM)
@@ -56,7 +59,7 @@ class Config:
         self._known: dict[str, Document] = {}
         self._changed = asyncio.Event()
         self._closed = False
-        self._rotation = Rotation(self._documents, self._history, keys, self._writing)
+        self._rotation = Rotation(self._documents, self._history, keys, self._writing, sharers)
 
     # Reading.
 
@@ -313,7 +316,11 @@ class Config:
 
 @contextlib.asynccontextmanager
 async def open_config(
-    store: Store, keys: Keys | None = None, *, clock: Clock = SYSTEM
+    store: Store,
+    keys: Keys | None = None,
+    *,
+    clock: Clock = SYSTEM,
+    sharers: Sequence[Sharer] = (),
 ) -> AsyncIterator[Config]:
     """A config in a store, which ends a rotation of the key that was broken off.
 
@@ -321,8 +328,9 @@ async def open_config(
         store: any table of it; config has its own.
         keys: of the secrets; without them they are made when needed, and forgotten.
         clock: where times come from.
+        sharers: who else keeps secrets by these keys.
     """
-    config = Config(store, keys or Keys(), clock=clock)
+    config = Config(store, keys or Keys(), clock=clock, sharers=sharers)
     async with contextlib.AsyncExitStack() as stack:
         await stack.enter_async_context(background(config.listen(), "config"))
         rotation = config._rotation

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Protocol
 
 import msgspec
 
@@ -24,6 +25,23 @@ _Change = Callable[[bytes, Seals], bytes | None]
 """What a record becomes; None: it needs no change."""
 
 
+class Sharer(Protocol):
+    """Who else keeps secrets by these keys."""
+
+    async def check(self) -> None:
+        """Refuse a rotation while a secret of theirs cannot be opened.
+
+        Raises:
+            errors.InternalServerError: one cannot.
+        """
+
+    async def again(self) -> bool:
+        """Encrypt theirs again that the first key did not; whether there were any."""
+
+    async def count(self) -> int:
+        """How many they are."""
+
+
 class Rotation:
     """Encrypts again what was encrypted with a key that is no longer the first one.
 
@@ -35,11 +53,18 @@ class Rotation:
         revisions: the table of their history.
         keys: the platform's.
         writing: held by whoever encrypts and writes.
+        sharers: who else keeps secrets by these keys.
     """
 
     def __init__(
-        self, documents: Store, revisions: Store, keys: Keys, writing: asyncio.Lock
+        self,
+        documents: Store,
+        revisions: Store,
+        keys: Keys,
+        writing: asyncio.Lock,
+        sharers: Sequence[Sharer] = (),
     ) -> None:
+        self._sharers = sharers
         self._documents = documents
         self._revisions = revisions
         self._keys = keys
@@ -79,6 +104,8 @@ class Rotation:
         """Refuse to begin while a secret cannot be opened."""
         for record in await self._documents.read(prefix=""):
             Seals(self._keys, record.key).check(_tree_of(record))
+        for sharer in self._sharers:
+            await sharer.check()
 
     async def _finish(self) -> int:
         # Again, until nothing is left: meanwhile another core, or a rollback, may have brought
@@ -89,6 +116,8 @@ class Rotation:
         total = 0
         for record in await self._documents.read(prefix=""):
             total += sum(1 for _ in tree.secrets(_tree_of(record)))
+        for sharer in self._sharers:
+            total += await sharer.count()
         log.info("the config key is %s now, for %d secrets", self._keys.all()[0].id, total)
         return total
 
@@ -100,6 +129,8 @@ class Rotation:
         async for name in self._revisions.all_keys():
             namespace = name.partition("/")[0]
             changed |= await self._again(self._revisions, name, namespace, _revision)
+        for sharer in self._sharers:
+            changed |= await sharer.again()
         return changed
 
     async def _again(self, table: Store, name: str, namespace: str, change: _Change) -> bool:

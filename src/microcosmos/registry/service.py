@@ -8,6 +8,7 @@ from typing import Protocol, cast
 import msgspec
 
 from microcosmos.base import context, errors
+from microcosmos.base.names import Taken, nobody
 from microcosmos.rpc.handler import endpoint
 from microcosmos.rpc.server import Hosted
 
@@ -81,6 +82,9 @@ class Account(Protocol):
     def id(self) -> str: ...
 
     @property
+    def type(self) -> str: ...
+
+    @property
     def namespace(self) -> str: ...
 
     def enters(self, namespace: str) -> bool: ...
@@ -97,9 +101,13 @@ class RegistryService:
     Args:
         registry: the core's own.
         guarded: whether there are accounts; without them everybody may do everything.
+        taken: says who else has the name of a service, for people; empty is nobody.
     """
 
-    def __init__(self, registry: MemoryRegistry, *, guarded: bool = False) -> None:
+    def __init__(
+        self, registry: MemoryRegistry, *, guarded: bool = False, taken: Taken = nobody
+    ) -> None:
+        self._taken = taken
         self._registry = registry
         self._guarded = guarded
 
@@ -141,7 +149,9 @@ class RegistryService:
 
     async def register(self, service: Service) -> None:
         """Add a service's nodes, or renew them for another 90 seconds."""
-        await self._registry.register(self._owned(service))
+        owned = self._owned(service)
+        await self._check_taken(owned)
+        await self._registry.register(owned)
 
     async def deregister(self, service: Service) -> None:
         """Remove a service's nodes at once."""
@@ -202,6 +212,17 @@ class RegistryService:
         if self._guarded and not _account().administers(domain):
             _check_own(service, _account(), domain)
         return placed(service, domain)
+
+    async def _check_taken(self, service: Service) -> None:
+        """Refuse a name that is something else's; what that is registers the platform itself.
+
+        Raises:
+            errors.Conflict: it is; the detail says whose.
+        """
+        if context.current().account is not None and _account().type == "platform":
+            return
+        if whose := await self._taken(domain_of(service), service.name):
+            raise errors.Conflict(NAME, f"{service.name} cannot be registered: {whose}")
 
     async def _snapshot(self, name: str, domain: str) -> Changes:
         services = self._registry.known(domain)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
+import types
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from microcosmos.base import json_schema, names, schema
 
@@ -13,6 +15,9 @@ from .invocation import Invocation
 from .schemas import Schemas
 from .server import CALLER, ITEMS, STREAM, Access, Endpoint
 from .signature import Function, Signature, is_struct
+
+_ANYBODY = object()
+"""Stands for the instance of a method, where it does not matter which."""
 
 
 def endpoint(
@@ -47,24 +52,54 @@ def endpoint(
     if not hasattr(function, "__name__"):
         raise TypeError(f"{function!r} is no function; give a function or a method")
     full_name = names.endpoint_name(service, name or function.__name__)
-    signature = Signature(function, full_name)
-    about = dict(metadata or {})
-    if text := inspect.getdoc(function):
-        about.setdefault("description", text.partition("\n\n")[0].replace("\n", " "))
-    answer = response or signature.returns
-    method = full_name.partition(".")[2]
-    streams = signature.answers or bool(signature.items)
+    text = inspect.getdoc(function)
+    read, tell = _ONCE if isinstance(function, types.MethodType) else (Signature, _tell)
+    signature = read(_of_anybody(function), full_name)
     invocation = Invocation(function, signature, service, lenient=lenient)
+    told = tell(signature, full_name.partition(".")[2], response, text)
+    about = dict(metadata or {})
+    if text:
+        about.setdefault("description", text.partition("\n\n")[0].replace("\n", " "))
+    streams = signature.answers or bool(signature.items)
     return Endpoint(
         full_name,
         None if streams else invocation.answer,
-        _request_shape(signature, f"{method}Request"),
-        _shape(answer, f"{method}Response"),
+        told.request,
+        told.response,
         {**about, **_directions(signature)},
-        contract.schema(signature.request, answer, signature.item, doc=inspect.getdoc(function)),
+        told.schema,
         stream=invocation.stream if streams else None,
         access=access,
     )
+
+
+class _Told(NamedTuple):
+    """What callers are told of a function; nobody changes it."""
+
+    request: schema.Value
+    response: schema.Value
+    schema: bytes
+
+
+def _tell(signature: Signature, method: str, response: type | None, doc: str | None) -> _Told:
+    answer = response or signature.returns
+    return _Told(
+        _request_shape(signature, f"{method}Request"),
+        _shape(answer, f"{method}Response"),
+        contract.schema(signature.request, answer, signature.item, doc=doc),
+    )
+
+
+# Tests run one platform in memory after the other, and to read the hundred methods of its services
+# takes longer than all else that it begins with. A method says the same of every object.
+_ONCE = functools.lru_cache(maxsize=1024)(Signature), functools.lru_cache(maxsize=1024)(_tell)
+
+
+def _of_anybody(function: Function) -> Function:
+    """A method without its object, so that it is equal to that of another one."""
+    if isinstance(function, types.MethodType):
+        return types.MethodType(function.__func__, _ANYBODY)
+    return function
 
 
 def _directions(signature: Signature) -> dict[str, str]:

@@ -15,7 +15,7 @@ from microcosmos.base import errors
 from microcosmos.base.clock import SYSTEM, Clock
 from microcosmos.base.context import DEFAULT_NAMESPACE
 from microcosmos.base.home import Home
-from microcosmos.base.names import announced
+from microcosmos.base.names import Taken, announced, nobody
 from microcosmos.base.tasks import background
 from microcosmos.registry.interface import OwnRegistry
 from microcosmos.store.interface import Store
@@ -33,6 +33,7 @@ from .deployment import (
     Deployments,
     UpdateRequest,
     check_options,
+    label,
 )
 from .environment import Platform
 from .interface import Spawner
@@ -58,6 +59,7 @@ class ProcessRuntime:
 
     Attributes:
         uploads: where archives of folders arrive before they are deployed.
+        logfiles: what services write, and functions, whose logs are kept as theirs.
 
     Args:
         home: the platform's home.
@@ -67,6 +69,7 @@ class ProcessRuntime:
         platform: what only the platform can give replicas: the engine's address, credentials.
         settings: limits and delays.
         clock: what delays are measured by.
+        taken: says who else has the name of a service, for people; empty is nobody.
     """
 
     def __init__(
@@ -79,8 +82,10 @@ class ProcessRuntime:
         *,
         settings: Settings = Settings(),  # noqa: B008 - frozen
         clock: Clock = SYSTEM,
+        taken: Taken = nobody,
     ) -> None:
         children = Children(spawner, clock)
+        self._taken = taken
         self._workshop = Workshop(
             home=home,
             records=Deployments(store),
@@ -93,6 +98,7 @@ class ProcessRuntime:
             settings=settings,
             clock=clock,
         )
+        self.logfiles = self._workshop.logs
         self.uploads = Uploads(home.server / "uploads", clock)
         self._deployed: dict[_Key, Deployed] = {}
         self._stack = AsyncExitStack()
@@ -130,6 +136,8 @@ class ProcessRuntime:
         self._workshop.platform.check(caller.namespace)
         key = (caller.namespace, name)
         self._check_free(key, force=request.force)
+        if whose := await self._taken(*key):
+            raise errors.Conflict(_ID, f"{whose}; choose another with --name")
         target = Deployment(
             name=name,
             namespace=caller.namespace,
@@ -229,14 +237,17 @@ class ProcessRuntime:
         return record.masked()
 
     async def logs(self, request: LogsRequest, namespace: str = DEFAULT_NAMESPACE) -> LogsAnswer:
-        """Lines of a service's logs.
+        """Lines of the logs of a service, or of what else has its name and writes there.
 
         Raises:
             errors.NotFound: nothing is deployed under the name.
             errors.BadRequest: a bad cursor or number of lines.
         """
-        label = self._known(namespace, request.name).record.label
-        return await self._workshop.logs.read(msgspec.structs.replace(request, name=label))
+        known = (namespace, request.name) in self._deployed
+        if not known and not await self._taken(namespace, request.name):
+            raise self._unknown(request.name)
+        name = label(namespace, request.name)
+        return await self._workshop.logs.read(msgspec.structs.replace(request, name=name))
 
     def _tidy(self) -> None:
         self._workshop.home.logs.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -306,9 +317,9 @@ class ProcessRuntime:
         generations = {record.label: record.generation for record in records}
         for process in running:
             if parsed := parse_name(process):
-                label, generation, role = parsed
-                if generations.get(label) == generation and role.isdecimal():
-                    mine[label][int(role)] = process
+                whose, generation, role = parsed
+                if generations.get(whose) == generation and role.isdecimal():
+                    mine[whose][int(role)] = process
                 else:
                     logger.info("stopping %s, which nothing needs any more", process)
                     await workshop.children.stop(process, workshop.settings.drain)

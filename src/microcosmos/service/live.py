@@ -38,7 +38,9 @@ from .records import record
 
 log = logging.getLogger("microcosmos.service")
 
-OF_THE_CORE = ("api", "auth", "broker", "config", "events", "registry", "schemas", "store")
+OF_THE_CORE = (
+    *("api", "auth", "broker", "config", "events", "functions", "registry", "schemas", "store"),
+)
 """Services that every process finds on the core's lane, before it has read the registry."""
 
 PATIENCE = 20.0
@@ -81,6 +83,11 @@ class LivePlatform:
         self.restarted = asyncio.Event()
         self.followed = asyncio.Event()
         self.governed = asyncio.Event()
+
+    @property
+    def nc(self) -> NatsClient | None:
+        """The connection to the engine, if there is one."""
+        return self._nc
 
     @property
     def namespace(self) -> str:

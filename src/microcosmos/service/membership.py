@@ -8,6 +8,8 @@ from pathlib import Path
 import msgspec
 
 from microcosmos.auth.credentials import file_of
+from microcosmos.auth.credentials import inbox_prefix as inbox_of
+from microcosmos.base import errors
 from microcosmos.base.context import DEFAULT_NAMESPACE
 from microcosmos.base.home import Home
 from microcosmos.registry import this_host
@@ -83,3 +85,26 @@ def inherited(home: Home | None = None) -> Membership:
         auth_id=get("MICRO_AUTH_ID", ""),
         auth_secret=Path(secret) if secret else None,
     )
+
+
+def elsewhere(here: Membership, name: str, namespace: str) -> Membership:
+    """What one of the platform's own processes is to another namespace than the one it began in.
+
+    Args:
+        here: what it began as.
+        name: its user of the engine, which has credentials in every namespace.
+        namespace: the other one.
+
+    Raises:
+        errors.Unavailable: the namespace has no account of the engine yet.
+    """
+    there = msgspec.structs.replace(here, namespace=namespace)
+    if not here.nats_url:
+        return there
+    if not here.inbox_prefix:
+        # An engine of somebody else has one account: nothing of other namespaces is on it.
+        return msgspec.structs.replace(there, nats_url="")
+    credentials = file_of(here.home.server / "keys", name, namespace)
+    if not credentials.exists():
+        raise errors.Unavailable(name, f"the namespace {namespace} is not ready yet")
+    return msgspec.structs.replace(there, credentials=credentials, inbox_prefix=inbox_of(name))

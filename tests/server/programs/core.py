@@ -11,8 +11,9 @@ from microcosmos.base import lifespan
 from microcosmos.base.home import Home
 from microcosmos.rpc import Client
 from microcosmos.rpc.lane import LaneTransport
+from microcosmos.rpc.one_socket import OneSocket
 from microcosmos.runtime.interface import ProcessSpec
-from microcosmos.server.control import SERVICE, OneSocket, SupervisorClient
+from microcosmos.server.control import SERVICE, SupervisorClient
 
 REPLICA = """
 import os, signal, subprocess, sys
