@@ -123,6 +123,8 @@ class Version(msgspec.Struct, frozen=True, kw_only=True):
         author: the id of the account that deployed it.
         message: what has changed.
         date: when, RFC 3339 in UTC with microseconds.
+        code: SHA-256 of the program that runs: of the main file, or what the files were linked to.
+        values: salted SHA-256 of the values of its variables.
     """
 
     number: int
@@ -143,6 +145,8 @@ class Version(msgspec.Struct, frozen=True, kw_only=True):
     author: str
     message: str
     date: str
+    code: str = ""
+    values: str = ""
 
 
 class Share(msgspec.Struct, frozen=True, kw_only=True):

@@ -9,7 +9,8 @@ number of a stream tells who began it.
     ITEM     bytes of a body             END     of a body
     GRANT    so many more bytes of a body may be sent (decimal)
     CANCEL   nobody wants the answer     BEAT    is answered by the same BEAT, as soon as may be
-    GOAWAY   of the worker: no new requests, please; it ends when it has answered
+    GOAWAY   of the worker: no new requests, please; it answers those that come, and ends when its
+             lines have been closed; of the host: say so, and end
 
 The payload of a REQUEST or OPEN is a `REQUEST_HEAD` (slot, length of the head), the head, the body.
 The head of a request to a function is lines of text: method, URL, parameters of the route (JSON,
@@ -88,11 +89,17 @@ class Loaded(msgspec.Struct, frozen=True, kw_only=True):
         key: as of the `Unit`.
         slot: the number by which requests name it, on every line of this worker.
         heap: bytes that it takes, as far as is known.
+        namespace: as of the `Unit`.
+        name: as of the `Unit`.
+        number: as of the `Unit`.
     """
 
     key: str
     slot: int
     heap: int = 0
+    namespace: str = ""
+    name: str = ""
+    number: int = 0
 
 
 class Slot(msgspec.Struct, frozen=True):

@@ -1,0 +1,211 @@
+"""Functions over rpc: the control plane, and what the platform's own processes ask of it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any, TypeVar
+
+import msgspec
+
+from microcosmos.base import codec
+from microcosmos.rpc import Client
+
+from .interface import Counts, Draft, Finding, Function, Unit, Version
+from .requests import (
+    DEPLOYING,
+    NAME,
+    CountRequest,
+    Diff,
+    DiffRequest,
+    Findings,
+    History,
+    HistoryRequest,
+    Invoked,
+    InvokeRequest,
+    Listed,
+    ListRequest,
+    LogLine,
+    LogsRequest,
+    NameRequest,
+    NumberRequest,
+    Pass,
+    PassRequest,
+    SecretRequest,
+    Sources,
+    SplitRequest,
+    UnitRequest,
+    Verified,
+)
+
+_ASKING = 10.0
+_INVOKING = 60.0
+
+T = TypeVar("T")
+
+
+class RemoteFunctions:
+    """See `interface.Functions`; everything is about the namespace that calls are made in.
+
+    Args:
+        client: carries the calls.
+    """
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    async def validate(self, draft: Draft) -> Sequence[Finding]:
+        """See `interface.Functions`."""
+        return (await self._ask("Validate", draft, Findings, DEPLOYING)).findings
+
+    async def deploy(self, draft: Draft) -> Version:
+        """See `interface.Functions`."""
+        return await self._change("Deploy", draft, Version)
+
+    async def get(self, name: str) -> Function:
+        """See `interface.Functions`."""
+        return await self._ask("Get", NameRequest(name), Function)
+
+    async def history(self, name: str) -> Sequence[Version]:
+        """See `interface.Functions`."""
+        found: list[Version] = []
+        more = True
+        while more:
+            before = found[-1].number if found else 0
+            page: History = await self._ask("History", HistoryRequest(name, before), History)
+            found += page.versions
+            more = page.more
+        return found
+
+    async def sources(self, name: str, number: int = 0) -> Mapping[str, str]:
+        """See `interface.Functions`."""
+        return (await self._ask("Sources", NumberRequest(name, number), Sources)).files
+
+    async def diff(self, name: str, old: int = 0, new: int = 0) -> str:
+        """What differs between two versions, as a unified diff.
+
+        Args:
+            name: of the function.
+            old: the one version; 0 is the one before the other.
+            new: the other; 0 is the newest that gets requests.
+        """
+        return (await self._ask("Diff", DiffRequest(name, old, new), Diff)).text
+
+    async def rollback(self, name: str, number: int = 0) -> Version:
+        """See `interface.Functions`."""
+        return await self._change("Rollback", NumberRequest(name, number), Version)
+
+    async def split(self, name: str, shares: Mapping[int, int]) -> Function:
+        """See `interface.Functions`."""
+        return await self._change("Split", SplitRequest(name, dict(shares)), Function)
+
+    async def delete(self, name: str) -> None:
+        """See `interface.Functions`."""
+        await self._change("Delete", NameRequest(name), Any)
+
+    async def verify(self, name: str) -> Sequence[str]:
+        """See `interface.Functions`."""
+        return (await self._ask("Verify", NameRequest(name), Verified, DEPLOYING)).problems
+
+    async def consumption(self, name: str) -> Counts:
+        """See `interface.Functions`."""
+        return await self._ask("Consumption", NameRequest(name), Counts)
+
+    async def forget_secret(self, name: str, secret: str) -> None:
+        """See `interface.Functions`."""
+        await self._change("ForgetSecret", SecretRequest(name, secret), Any)
+
+    async def logs(
+        self, name: str, *, lines: int = 100, follow: bool = False
+    ) -> AsyncIterator[str]:
+        """See `interface.Functions`."""
+        body = codec.encode(LogsRequest(name, lines, follow))
+        async with self._client.stream(NAME, "Functions.Logs", body) as stream:
+            async for message in stream:
+                yield msgspec.json.decode(message, type=LogLine).line
+
+    async def invoke(self, request: InvokeRequest) -> Invoked:
+        """Send a function a request, as it would come by HTTP."""
+        return await self._ask("Invoke", request, Invoked, _INVOKING, retry=False)
+
+    # Last, because after it the name means this method to a type checker.
+    async def list(self) -> Sequence[Function]:
+        """See `interface.Functions`."""
+        page: Listed = await self._ask("List", ListRequest(), Listed)
+        found = page.functions
+        while page.next:
+            page = await self._ask("List", ListRequest(page.next), Listed)
+            found += page.functions
+        return found
+
+    async def _change(self, method: str, request: object, kind: type[T] | Any) -> T:
+        # Not tried twice: what was done already would be refused, or done once more.
+        return await self._ask(method, request, kind, DEPLOYING, retry=False)
+
+    async def _ask(
+        self,
+        method: str,
+        request: object,
+        kind: type[T] | Any,
+        timeout: float = _ASKING,
+        *,
+        retry: bool = True,
+    ) -> T:
+        return await _ask(self._client, method, request, kind, timeout, retry=retry)
+
+
+class PlatformFunctions:
+    """What gateways and the host ask, about functions of any namespace.
+
+    Args:
+        client: calls as a process of the platform.
+    """
+
+    def __init__(self, client: Client) -> None:
+        self._client = client.own()
+
+    async def unit(self, namespace: str, name: str, number: int) -> Unit:
+        """All that a worker needs to run a version.
+
+        Raises:
+            errors.NotFound: there is no such version.
+            errors.Unavailable: a secret that it needs is gone.
+        """
+        request = UnitRequest(namespace, name, number)
+        found: Unit = await _ask(self._client, "Unit", request, Unit, _ASKING)
+        return found
+
+    async def grant(self, namespace: str, name: str) -> Pass:
+        """A token by which a function calls as itself.
+
+        Raises:
+            errors.NotFound: there is no such function.
+        """
+        request = PassRequest(namespace, name)
+        found: Pass = await _ask(self._client, "Pass", request, Pass, _ASKING)
+        return found
+
+    async def count(self, worker: str, sequence: int, counts: Mapping[str, Counts]) -> None:
+        """Add to what functions have used; it is kept durably on return.
+
+        Args:
+            worker: where; unique for ever. Its counts are sent one after the other.
+            sequence: grows with each; what is sent again is not added again.
+            counts: by ``NAMESPACE/NAME``.
+        """
+        request = CountRequest(worker, sequence, dict(counts))
+        await _ask(self._client, "Count", request, Any, _ASKING)
+
+
+async def _ask(
+    client: Client,
+    method: str,
+    request: object,
+    kind: type[T] | Any,
+    timeout: float,
+    *,
+    retry: bool = True,
+) -> T:
+    body = codec.encode(request)
+    answer = await client.call(NAME, f"Functions.{method}", body, timeout=timeout, retry=retry)
+    found: T = codec.decode(answer, kind, id=NAME)
+    return found

@@ -1,0 +1,83 @@
+"""Making: from a draft to a program that an engine can load, or to what is wrong with it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol, cast
+
+from microcosmos.base import codec, errors
+
+from . import forms
+from .drafts import Plan
+from .interface import Finding, Form
+from .showing import shown
+from .versions import Made
+from .wire import Checked, Source
+from .workers import Bundle, Bundling
+
+MAX_PROGRAM = 7 * 1024 * 1024
+"""The most bytes of a program with all that is linked into it, as JSON."""
+
+_ID = "functions"
+
+
+class Engines(Protocol):
+    """What looks at sources; `workers.WorkersClient` does."""
+
+    async def check(self, source: Source) -> Checked:
+        """Look for errors of syntax."""
+
+    async def bundle(self, bundling: Bundling) -> Bundle:
+        """Make several files one program."""
+
+
+async def make(plan: Plan, engines: Engines) -> Made | Sequence[Finding]:
+    """What a plan becomes, or what is wrong with its sources.
+
+    Raises:
+        errors.BadRequest: something else about it is wrong.
+        errors.TooLarge: the program would be over `MAX_PROGRAM`.
+        errors.Unavailable: nobody is there who could look at it.
+    """
+    draft, main, language = plan.draft, plan.main, plan.language
+    files = draft.files
+    if language == "python" and sum(path.endswith(".py") for path in files) > 1:
+        raise errors.BadRequest(_ID, "files: a function in Python is one file")
+    code = files[main]
+    try:
+        checked = await engines.check(Source(file=main, code=code, language=language))
+        if checked.message:
+            return [
+                Finding(
+                    file=main, line=checked.line, column=checked.column, message=checked.message
+                )
+            ]
+        form = cast("Form", checked.form)
+        engine = forms.engine_of(language, form, draft.engine)
+        if form == "module" and forms.links(files, main, language):
+            bundle = await engines.bundle(Bundling(files=files, main=main, language=language))
+            if bundle.findings:
+                return bundle.findings
+            code = bundle.code
+    except errors.Unavailable:
+        detail = "sources cannot be checked: the host of functions does not answer; try again"
+        raise errors.Unavailable(_ID, detail) from None
+    if (size := len(codec.encode(code))) > MAX_PROGRAM:
+        limit = MAX_PROGRAM // (1024 * 1024)
+        detail = f"{main}: with all that it imports it has {size:,} bytes; at most {limit} MiB"
+        raise errors.TooLarge(_ID, detail)
+    return Made(
+        draft=draft,
+        main=main,
+        language=language,
+        form=form,
+        engine=engine,
+        code=code,
+        linked=code != files[main],
+    )
+
+
+def refusal(findings: Sequence[Finding]) -> errors.BadRequest:
+    """The error of a draft whose sources are wrong."""
+    more = f" (and {len(findings) - 1} more)" if len(findings) > 1 else ""
+    return errors.BadRequest("functions.source", f"{shown(findings[0])}{more}")

@@ -1,0 +1,196 @@
+"""What the service ``functions`` is asked and answers, beside the words of `interface`."""
+
+from __future__ import annotations
+
+import msgspec
+
+from .interface import Counts, Finding, Function, Version
+
+NAME = "functions"
+
+OF_FUNCTIONS = {"server": NAME}
+"""Metadata of a service that is a function."""
+
+DEPLOYING = 150.0
+"""Seconds for a deploy, whose packages may have to be fetched."""
+
+PAGE = 200
+"""Functions, or versions, that one answer lists at most."""
+
+
+class NameRequest(msgspec.Struct, frozen=True):
+    """One function."""
+
+    name: str
+
+
+class Findings(msgspec.Struct, frozen=True):
+    """What keeps a draft from being deployed."""
+
+    findings: list[Finding]
+
+
+class ListRequest(msgspec.Struct, frozen=True):
+    """Functions whose names come after one."""
+
+    after: str = ""
+    limit: int = PAGE
+
+
+class Listed(msgspec.Struct, frozen=True):
+    """Functions by name; more may come after ``next``, unless that is empty."""
+
+    functions: list[Function]
+    next: str = ""
+
+
+class HistoryRequest(msgspec.Struct, frozen=True):
+    """Versions of a function with numbers below one; 0 is all."""
+
+    name: str
+    before: int = 0
+    limit: int = PAGE
+
+
+class History(msgspec.Struct, frozen=True):
+    """Versions, the newest first, and whether more follow."""
+
+    versions: list[Version]
+    more: bool = False
+
+
+class NumberRequest(msgspec.Struct, frozen=True):
+    """A version of a function; what 0 is, the endpoint says."""
+
+    name: str
+    number: int = 0
+
+
+class Sources(msgspec.Struct, frozen=True):
+    """The files of a version, by path."""
+
+    number: int
+    files: dict[str, str]
+
+
+class DiffRequest(msgspec.Struct, frozen=True):
+    """Two versions; a new one of 0 is the newest that gets requests, an old one that before."""
+
+    name: str
+    old: int = 0
+    new: int = 0
+
+
+class Diff(msgspec.Struct, frozen=True):
+    """What differs, as a unified diff; empty if nothing does."""
+
+    old: int
+    new: int
+    text: str
+
+
+class SplitRequest(msgspec.Struct, frozen=True):
+    """Hundredths of all requests by the numbers of versions."""
+
+    name: str
+    shares: dict[int, int]
+
+
+class Verified(msgspec.Struct, frozen=True):
+    """What is wrong with a chain of versions, and how many there are."""
+
+    problems: list[str]
+    versions: int
+
+
+class SecretRequest(msgspec.Struct, frozen=True):
+    """A secret of a function."""
+
+    name: str
+    secret: str
+
+
+class LogsRequest(msgspec.Struct, frozen=True):
+    """The last lines of a function's log, and those that come."""
+
+    name: str
+    lines: int = 100
+    follow: bool = False
+
+
+class LogLine(msgspec.Struct, frozen=True):
+    """A line of a log."""
+
+    line: str
+
+
+class InvokeRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """A request to a function, as it would come by HTTP.
+
+    Attributes:
+        name: of the function.
+        method: of HTTP.
+        path: below its family, with a query string if there is one.
+        headers: pairs.
+        body: bytes.
+    """
+
+    name: str
+    method: str = "GET"
+    path: str = ""
+    headers: list[tuple[str, str]] = []
+    body: bytes = b""
+
+
+class Invoked(msgspec.Struct, frozen=True, kw_only=True):
+    """What a function has answered."""
+
+    status: int
+    headers: list[tuple[str, str]] = []
+    body: bytes = b""
+
+
+# For the platform's own processes.
+
+
+class FollowRequest(msgspec.Struct, frozen=True):
+    """What has changed after a sequence that a core of an epoch has told."""
+
+    epoch: str = ""
+    sequence: int = 0
+
+
+class UnitRequest(msgspec.Struct, frozen=True):
+    """A version that is to be loaded."""
+
+    namespace: str
+    name: str
+    number: int
+
+
+class PassRequest(msgspec.Struct, frozen=True):
+    """A function that wants to call as itself."""
+
+    namespace: str
+    name: str
+
+
+class Pass(msgspec.Struct, frozen=True):
+    """A token of a function's own account, and when it ends, in seconds since the epoch."""
+
+    token: str
+    expiry: float
+
+
+class CountRequest(msgspec.Struct, frozen=True):
+    """What functions have used in a worker.
+
+    Attributes:
+        worker: which one; unique for ever.
+        sequence: grows with each of a worker's; what is sent again has the same.
+        counts: by ``NAMESPACE/NAME``.
+    """
+
+    worker: str
+    sequence: int
+    counts: dict[str, Counts]
