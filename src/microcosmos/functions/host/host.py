@@ -1,0 +1,290 @@
+"""The host: all that decides where functions run, and all that does for them what they ask."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import logging
+import os
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from types import TracebackType
+from typing import cast
+
+from microcosmos.auth.access import Access
+from microcosmos.base import errors
+from microcosmos.base.context import DEFAULT_NAMESPACE
+from microcosmos.base.home import Home
+from microcosmos.base.tasks import background
+from microcosmos.functions import wire
+from microcosmos.functions.bundling import Bundler
+from microcosmos.functions.calling import Caller
+from microcosmos.functions.client import PlatformFunctions
+from microcosmos.functions.following import Known
+from microcosmos.functions.interface import Language, Live, Unit
+from microcosmos.functions.lines import Lines
+from microcosmos.functions.workers import (
+    Bundle,
+    Bundling,
+    Place,
+    Suspicion,
+    Verdict,
+    Where,
+    WorkersService,
+)
+from microcosmos.functions.zygote.client import ZygoteClient
+from microcosmos.rpc import Client
+from microcosmos.rpc.lane import listen
+from microcosmos.service.live import LivePlatform
+
+from .asked import Asked, Send, Slots
+from .bindings import Bindings
+from .door import Door, NamespaceDoor
+from .fetch import Fetcher
+from .logs import FunctionLogs
+from .namespace import FunctionsOf, open_namespace
+from .notes import NoteTaker
+from .passes import Passes
+from .placement import Placement
+from .running import Runner
+from .worlds import Worlds
+
+log = logging.getLogger("microcosmos.functions")
+
+DRAIN = 10.0
+"""Seconds that calls under way have when the host stops."""
+
+LAST_NOTES = 3.0
+"""Seconds that workers have then to tell what has not been counted yet."""
+
+_QUIET = 0.3
+
+Join = Callable[[str], AbstractAsyncContextManager[LivePlatform]]
+"""Joins a namespace, as one of the platform's own processes."""
+
+
+class Host:
+    """Used as ``async with``; entered, it answers on its lane.
+
+    Attributes:
+        known: the functions there are.
+        fetcher: does their sub-requests.
+
+    Args:
+        home: where its sockets and the logs are.
+        platform: joined in the namespace ``micro``.
+        join: joins others.
+        access: who may call functions; None lets everybody.
+        environ: how lines of logs are written.
+        fetcher: one that does sub-requests in place of the usual one.
+    """
+
+    def __init__(
+        self,
+        home: Home,
+        platform: LivePlatform,
+        join: Join,
+        access: Access | None = None,
+        *,
+        environ: Mapping[str, str] = os.environ,
+        fetcher: Fetcher | None = None,
+    ) -> None:
+        self._home = home
+        self._platform = platform
+        self._join = join
+        self._access = access
+        self._node = _node(home, platform.membership.host)
+        core = PlatformFunctions(platform.client)
+        self.known = Known(platform.client)
+        self.fetcher = fetcher or Fetcher()
+        self._logs = FunctionLogs(home.logs, environ.get("MICRO_LOG_FORMAT", "plain"))
+        self._passes = Passes(core.grant)
+        self._bindings = Bindings(self._client, self._passes)
+        self._core = core
+        self._lines = Lines()
+        self._zygote = ZygoteClient(home.zygote_socket)
+        self._placement = Placement(self._zygote, self._lines, self._unit, asking=self._asked)
+        self._notes = NoteTaker(self._logs, core.count, self._placement.noted)
+        self._bundler = Bundler(home.server / "packages")
+        self._caller = Caller(self._placement, self._lines)
+        self._runner = Runner(self._caller, self.known.get)
+        self._names: dict[str, set[str]] = {DEFAULT_NAMESPACE: set()}
+        self._doors: dict[str, NamespaceDoor] = {}
+        self._worlds: Worlds[FunctionsOf] = Worlds(self._opened, self._entered)
+        self._door = Door(access, self._door_of)
+        self._door.add(WorkersService(self).hosted())
+        self._tidying: set[asyncio.Task[None]] = set()
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> Host:
+        async with AsyncExitStack() as stack:
+            enter = stack.enter_async_context
+            stack.callback(self._logs.close)
+            await enter(self.fetcher)
+            await enter(self._zygote)
+            await enter(self._lines)
+            await enter(self._placement)
+            await enter(background(self._notes.keep(), "logs"))
+            stack.push_async_callback(self._last_notes)
+            await enter(self._caller)
+            await enter(self.known)
+            await enter(listen(self._home.functions_lane, self._door, drain=DRAIN))
+            # First of all to end: events and calls by NATS, which only make work.
+            stack.push_async_callback(self._worlds.close)
+            self._worlds.want(DEFAULT_NAMESPACE)
+            self.known.listen(self._changed)
+            self._stack = stack.pop_all()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for task in self._tidying:
+            task.cancel()
+        await self._stack.aclose()
+
+    async def settled(self, namespace: str = DEFAULT_NAMESPACE) -> None:
+        """Wait until the functions of a namespace are services and consumers as they want to be."""
+        await (await self._worlds.get(namespace)).settled()
+
+    # What the host is asked by gateways and the core: see `workers.Workers`.
+
+    async def place(self, where: Where) -> list[Place]:
+        """See `workers.Workers.place`."""
+        return await self._placement.place(where)
+
+    async def check(self, source: wire.Source) -> wire.Checked:
+        """See `workers.Workers.check`."""
+        return await self._placement.check(source)
+
+    async def suspect(self, suspicion: Suspicion) -> Verdict:
+        """See `workers.Workers.suspect`."""
+        return await self._placement.suspect(suspicion)
+
+    async def bundle(self, bundling: Bundling) -> Bundle:
+        """See `workers.Workers.bundle`."""
+        language = cast("Language", bundling.language)
+        made = await self._bundler.bundle(bundling.files, bundling.main, language)
+        return Bundle(code=made.code, findings=[*made.findings])
+
+    # What workers ask of the host: see `asked.Offers`.
+
+    async def use(self, unit: Unit, use: wire.Use) -> bytes:
+        """See `asked.Offers.use`."""
+        return await self._bindings.use(unit, use)
+
+    async def note(self, worker: str, slots: Slots, notes: wire.Notes) -> None:
+        """See `asked.Offers.note`."""
+        await self._notes.take(worker, slots, notes)
+
+    def forget(self, worker: str) -> None:
+        """See `asked.Offers.forget`."""
+        self._notes.forget(worker)
+
+    def tell(self, unit: Unit, level: str, text: str, trace: str) -> None:
+        """See `asked.Offers.tell`."""
+        self._logs.write(unit.namespace, unit.name, level, text, trace=trace)
+
+    def _asked(self, send: Send, slots: Slots, worker: str) -> Asked:
+        return Asked(send, slots, worker, self)
+
+    async def _unit(self, where: Where) -> Unit:
+        return await self._core.unit(where.namespace, where.name, where.number)
+
+    async def _client(self, namespace: str) -> Client:
+        return (await self._worlds.get(namespace)).client
+
+    # Functions as they come and go.
+
+    def _changed(self, namespace: str, name: str, live: Live | None) -> None:
+        """A function has changed, is new, or is no more."""
+        self._placement.changed(namespace, name, live)
+        names = self._names.setdefault(namespace, set())
+        if live is not None:
+            names.add(name)
+            self._worlds.want(namespace)
+        else:
+            names.discard(name)
+            self._passes.forget(namespace, name)
+            self._logs.forget(namespace, name)
+        if (world := self._worlds[namespace]) is not None:
+            world.follow(name, live)
+        if not names and namespace != DEFAULT_NAMESPACE:
+            del self._names[namespace]
+            self._doors.pop(namespace, None)
+            self._worlds.drop(namespace)
+
+    def _door_of(self, namespace: str) -> NamespaceDoor | None:
+        """What answers calls to the functions of a namespace, if it has any."""
+        if namespace not in self._names:
+            return None
+        door = self._doors.get(namespace)
+        if door is None:
+            door = self._doors[namespace] = NamespaceDoor(
+                namespace,
+                self._runner,
+                lambda name: self.known.get(namespace, name) is not None,
+                verifier=self._access,
+                client=self._platform.client,
+            )
+        return door
+
+    @contextlib.asynccontextmanager
+    async def _opened(self, namespace: str) -> AsyncIterator[FunctionsOf]:
+        """A namespace, with its functions, until the block ends."""
+        async with AsyncExitStack() as stack:
+            platform = self._platform
+            if namespace != DEFAULT_NAMESPACE:
+                platform = await stack.enter_async_context(self._join(namespace))
+            door = self._door_of(namespace)
+            if door is None:
+                raise errors.NotFound("functions", f"there is no function in {namespace}")
+            yield await stack.enter_async_context(
+                open_namespace(
+                    platform,
+                    self._runner,
+                    self._passes,
+                    node=self._node,
+                    door=door,
+                    tell=lambda *said: self._logs.write(namespace, *said),
+                )
+            )
+
+    def _entered(self, namespace: str, world: FunctionsOf) -> None:
+        for name in self._names.get(namespace, ()):
+            world.follow(name, self.known.get(namespace, name))
+        task = asyncio.create_task(self._tidy(namespace, world), name="tidying")
+        self._tidying.add(task)
+        task.add_done_callback(self._tidying.discard)
+
+    async def _tidy(self, namespace: str, world: FunctionsOf) -> None:
+        """Remove what functions have left that went while no host was there."""
+        await self.known.ready.wait()
+        try:
+            await world.tidy(lambda name: self.known.get(namespace, name))
+        except errors.Error as error:
+            log.info("schedules of functions are not looked through: %s", error.detail)
+
+    async def _last_notes(self) -> None:
+        """Let the workers end, which tell first what has not been counted yet."""
+        workers = self._placement.workers
+        for worker in workers:
+            worker.retiring = True
+            worker.line.retire()
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        while ending := [one.line.ended for one in workers if not one.line.ended.done()]:
+            await asyncio.wait(ending, timeout=_QUIET, return_when=asyncio.FIRST_COMPLETED)
+            now = loop.time()
+            quiet = now - max(self._notes.taken, began) > _QUIET
+            if now - began > LAST_NOTES or (quiet and not self._notes.counting):
+                break
+
+
+def _node(home: Home, host: str) -> str:
+    """What this host is called as a replica: the same after it was started anew."""
+    return hashlib.sha256(f"{host} {home.path}".encode()).hexdigest()[:32]
