@@ -1,0 +1,36 @@
+"""A worker for Python functions, in a process that the tests of a module share."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from ..engines.workers import Process, Worker
+
+
+def _command(path: str) -> tuple[list[str], dict[str, str]]:
+    return [sys.executable, "-m", "microcosmos.functions.monty", path], {}
+
+
+@pytest.fixture(scope="module")
+def process() -> Iterator[Process]:
+    """A process that no test may leave worse than it was."""
+    started = Process(_command)
+    yield started
+    started.stop()
+
+
+@pytest.fixture
+def worker(process: Process) -> Worker:
+    """The line to it, to be opened by the test."""
+    return Worker(process, "monty")
+
+
+@pytest.fixture
+def own() -> Iterator[Worker]:
+    """A worker that the test may end; to be opened by the test."""
+    started = Process(_command)
+    yield Worker(started, "monty")
+    started.stop()
