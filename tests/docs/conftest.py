@@ -71,6 +71,8 @@ class Shell:
         doors = {f"MICRO_{door}_ADDRESS": "127.0.0.1:0" for door in ("API", "PROXY", "WEB")}
         doors["MICRO_GATEWAYS"] = "1"
         programs = f"{Path(sys.executable).parent}{os.pathsep}{kept['PATH']}"
+        # What readers do not have: plugins of what our own tests use, which take a second to load.
+        kept["PYTEST_ADDOPTS"] = "-p no:schemathesis -p no:hypothesispytest"
         git = ("GIT_AUTHOR_NAME", "GIT_AUTHOR_EMAIL", "GIT_COMMITTER_NAME", "GIT_COMMITTER_EMAIL")
         kept |= dict.fromkeys(git, "ann@example.com")
         self._env = {**kept, **doors, "MICRO_HOME": str(self.home.path), "PATH": programs}

@@ -47,7 +47,7 @@ ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 
 WORDS = ["service", "rpc", "registry", "store", "runtime", "gateway", "proxy", "server", "cli"]
-WORDS += ["config", "auth", "broker", "events"]
+WORDS += ["config", "auth", "broker", "events", "functions"]
 WORDS += ["profiles", "openapi", "testing", "errors", "limits"]
 HEADINGS = ["Idea", "Five lines", "Options", "Backends", "Command line", "When it fails"]
 DECISION = ["Context", "Decision", "Consequences"]

@@ -257,7 +257,7 @@ async def test_what_is_no_engine_has_no_greeting() -> None:
 
 async def test_an_engine_of_others_is_used_and_none_started(home: Home, tmp_path: Path) -> None:
     async with started(home) as (bundled, _):
-        theirs = bundled.environment("guest")
+        theirs = bundled.environment("gateway")
         engine = opened(
             Home(tmp_path / "other"),
             nats_url=theirs["NATS_URL"],

@@ -288,6 +288,23 @@ async def test_a_gateway_only_calls(home: Home) -> None:
         assert await it.listens("_INBOX.gateway.a.*")
 
 
+async def test_the_host_of_functions_hears_their_calls_as_one_of_a_group(home: Home) -> None:
+    async with world(home) as here, here.user("functions", permissions.functions()) as user:
+        for subject in ("rpc.shop.*.*", "rpc.shop~cart.*.*"):
+            assert await user.listens(subject, "q")
+            assert not await user.listens(subject)
+        assert await user.listens("rpc.*.$.$.cancel")
+        assert await user.listens("rpc.*.$.node.*")
+        for subject in ("rpc.auth.*.*", "rpc.store.*.*", "rpc.functions.*.*"):
+            assert not await user.listens(subject, "q")
+        for subject in (">", "rpc.>", "_INBOX.core.>", "$JS.>", "events.>", "broker.>", "$SRV.>"):
+            assert not await user.listens(subject)
+        assert await user.sends("rpc.users.Users.Read")
+        assert await user.sends("events.log.0.orders")
+        for subject in ("$JS.API.STREAM.CREATE.x", "$SYS.REQ.CLAIMS.UPDATE", "registry.said"):
+            assert not await user.sends(subject)
+
+
 async def test_the_core_serves_its_own_and_finds_the_others(home: Home) -> None:
     async with world(home) as here, here.user("core", permissions.core()) as it:
         for name in permissions.SERVICES:

@@ -42,6 +42,11 @@ COMMANDS = {
             ("schema", "microcosmos.service.gen.topics_cli:types"),
         ),
     ),
+    "functions": Entry(
+        "microcosmos.functions.cli:functions",
+        "Deploy scripts that answer HTTP",
+        (("", "microcosmos.functions.bench_cli:bench"),),
+    ),
     "gen": Entry("microcosmos.service.gen.cli:gen", "Make clients of services"),
     "get": Entry(f"{_REGISTRY}:get", "Get details of a service"),
     "help": Entry(f"{_CLI}.help:help_", "Show the page of a command"),

@@ -105,7 +105,7 @@ class Connections:
         if self._keys is None or namespace == DEFAULT_NAMESPACE:
             return
         await self._claim("DELETE", self._keys.deletion_token(self._keys.account(namespace)))
-        for name in ("core", "admin", "gateway"):
+        for name in ("core", *permissions.OTHERS):
             file_of(self._folder, name, namespace).unlink(missing_ok=True)
         self._keys.forget(namespace)
 
@@ -116,9 +116,9 @@ class Connections:
         return [name for name in found if name not in known]
 
     def _write_others(self, account: Account) -> None:
-        """The credentials of gateways, and of programs that the user starts by hand."""
-        for name, allowed in (("gateway", permissions.gateway()), ("admin", permissions.admin())):
-            account.user(name, allowed).write(file_of(self._folder, name, account.name))
+        """The credentials of the platform's other processes, and of what is started by hand."""
+        for name, allowed in permissions.OTHERS.items():
+            account.user(name, allowed()).write(file_of(self._folder, name, account.name))
 
     async def _claim(self, verb: str, token: str) -> None:
         assert self._keys is not None

@@ -138,35 +138,3 @@ class SupervisorClient:
         )
         answered: T = codec.decode(body, answer, id=SERVICE)
         return answered
-
-
-class OneSocket:
-    """The `Resolver` of a client that knows one service on one socket."""
-
-    def __init__(self, service: str, path: Path) -> None:
-        self._service = service
-        self._path = str(path)
-
-    def lanes(self, service: str) -> list[str]:
-        """The socket, if it is that service's."""
-        return [self._path] if service == self._service else []
-
-    def subject(self, service: str, endpoint: str) -> str:
-        """Nothing here goes by NATS."""
-        return ""
-
-    def elsewhere(self, service: str) -> bool:
-        """There is nothing but that socket."""
-        return False
-
-    def knows(self, service: str) -> bool:
-        """Whether it is that service."""
-        return service == self._service
-
-    def lost(self, service: str) -> bool:
-        """Nothing tells."""
-        return False
-
-    def retries(self, service: str, endpoint: str) -> bool:
-        """A process must not be started twice."""
-        return False

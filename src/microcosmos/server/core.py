@@ -30,11 +30,17 @@ from microcosmos.base.home import Home
 from microcosmos.base.lifespan import report_ready, stop_asked
 from microcosmos.base.tasks import background
 from microcosmos.config.config import open_config
+from microcosmos.config.keys import Keys
 from microcosmos.config.keys import from_environment as keys_of_secrets
 from microcosmos.config.service import ConfigService
 from microcosmos.events.nats import NatsLog
 from microcosmos.events.schema.registry import TABLE as SCHEMAS
 from microcosmos.events.schema.registry import Registry
+from microcosmos.functions.catalogue import Catalogue
+from microcosmos.functions.conflicts import Services
+from microcosmos.functions.invoking import ByGateway
+from microcosmos.functions.service import FunctionsService
+from microcosmos.functions.workers import open_workers
 from microcosmos.gateway.front.blocklist import TABLE, ApiService
 from microcosmos.gateway.schemas.service import SchemasDoor, by_passwords
 from microcosmos.proxy import debug, tls
@@ -47,6 +53,7 @@ from microcosmos.registry.service import RegistryService
 from microcosmos.rpc import Client, Hosted, Server
 from microcosmos.rpc.client import Identity
 from microcosmos.rpc.lane import LaneTransport, listen
+from microcosmos.rpc.one_socket import OneSocket
 from microcosmos.rpc.server import Verifier
 from microcosmos.runtime.processes import ProcessRuntime
 from microcosmos.runtime.service import RuntimeService
@@ -59,7 +66,8 @@ from microcosmos.store.service import StoreService
 from . import exposure
 from .connections import Connections
 from .control import SERVICE as SUPERVISOR
-from .control import OneSocket, SupervisorClient
+from .control import SupervisorClient
+from .first_admin import FirstAdmin
 from .mending import Mending, end_engine
 from .namespaces import Namespaces
 from .promises import DURABILITY, FOREIGN
@@ -237,14 +245,26 @@ async def main() -> None:
         kept = 1 if connections.walled else REPLICAS
         engine = Engine(home.server / "keys", durability=durability, replicas=kept)
         core = Core(home, "", connections, access, badge.header, engine)
-        await enter(_running(core, guarded=True))
         replicas = Replicas(home, core.world, connections, authority, core.name)
-        runtime = await enter(_runtime(core, own, replicas))
-        authority.before_delete(_emptied(runtime))
+        keys = keys_of_secrets(home, profile)
+        runtime, catalogue = _deploying(core, own, replicas, keys)
+        await enter(_running(core, guarded=True, taken=catalogue.taken))
+        await enter(runtime)
+        await catalogue.removal.tidy()
+        functions = FunctionsService(
+            catalogue,
+            await enter(open_workers(home, badge.header)),
+            accounts=authority,
+            logs=runtime.logfiles,
+            invoke=ByGateway(home),
+            audit=authority.audit,
+        )
+        authority.before_delete(_emptied(runtime, catalogue))
         api = ApiService(own.table(TABLE))
         schemas = Registry(own.table(SCHEMAS))
-        config = await enter(open_config(store, keys_of_secrets(home, profile)))
+        config = await enter(open_config(store, keys, sharers=[catalogue.secrets]))
         hosted = [
+            functions.hosted(),
             AuthService(authority, core.access_of).hosted(),
             RuntimeService(runtime, authority.audit).hosted(),
             StoreService(store, authority.audit).hosted(),
@@ -258,10 +278,12 @@ async def main() -> None:
         stack.callback(api.close)
         stack.callback(schemas.close)
         stack.callback(config.close)
+        stack.callback(catalogue.feed.close)
         stack.callback(authority.close)
         await enter(background(keep_tidy(store), "tidying"))
         forget = partial(_forget, connections, engine, schemas)
-        namespaces = Namespaces(core, connections, runtime.clear, forget)
+        clear = partial(_cleared, runtime, functions)
+        namespaces = Namespaces(core, connections, clear, forget)
         authority.listen(namespaces.follow)
         await namespaces.settle()
         await enter(background(namespaces.keep(), "namespaces"))
@@ -282,6 +304,7 @@ async def main() -> None:
             stats=seen.stats,
             access=access,
             worlds=partial(_seen, core, own),
+            admin=FirstAdmin(authority).header,
         )
         await enter(proxy)
         logger.info("core answers, profile %s", profile.name)
@@ -308,14 +331,18 @@ async def open_core(
 
 @asynccontextmanager
 async def _running(
-    core: Core, nc: NatsClient | None = None, *, guarded: bool = False
+    core: Core,
+    nc: NatsClient | None = None,
+    *,
+    guarded: bool = False,
+    taken: names.Taken = names.nobody,
 ) -> AsyncIterator[None]:
     """Run a core, with a registry that answers on its lane and on NATS, until the block ends."""
     async with AsyncExitStack() as stack:
         stack.push_async_callback(_close_all, core)
         await core.open(DEFAULT_NAMESPACE, nc)
         core.server.client = core.client
-        registry = RegistryService(core.registry, guarded=guarded).hosted()
+        registry = RegistryService(core.registry, guarded=guarded, taken=taken).hosted()
         core.server.add(registry)
         # The lane first: a stream that came by NATS would not see at once that a core has died.
         await stack.enter_async_context(listen(core.home.core_lane, core.server, drain=DRAIN))
@@ -325,15 +352,20 @@ async def _running(
         yield
 
 
-def _emptied(runtime: ProcessRuntime) -> Callable[[str, bool], Awaitable[None]]:
+def _emptied(
+    runtime: ProcessRuntime, catalogue: Catalogue
+) -> Callable[[str, bool], Awaitable[None]]:
     """Sees that nothing runs in a namespace that is about to go."""
 
     async def empty(namespace: str, forced: bool) -> None:
         running = await runtime.read(namespace=namespace)
-        if running and not forced:
-            names = ", ".join(one.name for one in running[:3])
-            more = f" and {len(running) - 3} more" if len(running) > 3 else ""
-            detail = f"{names}{more} run in {namespace}; kill them first, or use --force"
+        found = [one.name for one in running]
+        found += [one.name for one in await catalogue.page(namespace)]
+        if found and not forced:
+            names = ", ".join(found[:3])
+            more = f" and {len(found) - 3} more" if len(found) > 3 else ""
+            away = "kill them" if running else "delete them (micro functions delete)"
+            detail = f"{names}{more} run in {namespace}; {away} first, or use --force"
             raise errors.Conflict("runtime", detail)
         await runtime.clear(namespace)
 
@@ -354,6 +386,12 @@ def _of_topics(core: Core, schemas: Registry, authority: Authority, access: Acce
         ),
         SchemasDoor(schemas, access, authorise, login=passwords, audit=audit).hosted(),
     ]
+
+
+async def _cleared(runtime: ProcessRuntime, functions: FunctionsService, namespace: str) -> None:
+    """Remove what was deployed in a namespace that is no more."""
+    await runtime.clear(namespace)
+    await functions.clear(namespace)
 
 
 async def _forget(
@@ -394,12 +432,26 @@ async def _numbers(store: Store, namespace: str) -> Numbers:
     return numbers
 
 
-def _runtime(core: Core, store: Store, replicas: Replicas) -> ProcessRuntime:
-    """The runtime, with the supervisor as the owner of its processes."""
+def _deploying(
+    core: Core, store: Store, replicas: Replicas, keys: Keys
+) -> tuple[ProcessRuntime, Catalogue]:
+    """The runtime, with the supervisor as the owner of its processes, and the functions.
+
+    Neither takes a name that the other has.
+    """
     socket = OneSocket(SUPERVISOR, core.home.supervisor_lane)
     spawner = SupervisorClient(Client([LaneTransport(socket)], socket))
-    settings = Settings(reserved=names.RESERVED)
-    return ProcessRuntime(core.home, store, core.registry, spawner, replicas, settings=settings)
+    runtime = ProcessRuntime(
+        core.home,
+        store,
+        core.registry,
+        spawner,
+        replicas,
+        settings=Settings(reserved=names.RESERVED),
+        taken=lambda namespace, name: catalogue.taken(namespace, name),
+    )
+    catalogue = Catalogue(store, keys, others=Services(runtime, core.registry).others)
+    return runtime, catalogue
 
 
 if __name__ == "__main__":

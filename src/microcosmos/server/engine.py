@@ -128,9 +128,9 @@ class BundledEngine:
 
     def environment(self, name: str) -> dict[str, str]:
         """Make a credential and the variables that lead to it; see `Engine.environment`."""
-        # The core makes its own, and those of gateways in other namespaces: see `connections`.
-        allowed = permissions.core() if name == "core" else permissions.gateway()
-        credential = self._account.user(name, allowed)
+        # Those in other namespaces are made by the core: see `connections`.
+        allowed = permissions.core if name == "core" else permissions.OTHERS[name]
+        credential = self._account.user(name, allowed())
         path = credential.write(file_of(self._keys.folder, name))
         return {
             "NATS_URL": self.url,

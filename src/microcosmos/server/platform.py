@@ -43,6 +43,9 @@ GATEWAY_SOCKET = "MICRO_GATEWAY_FD"
 """The listening socket that a gateway inherits."""
 
 
+_TOLD = frozenset({"HOME", "LANG", "PATH", "TMPDIR", "XDG_CACHE_HOME"})
+
+
 def _module(name: str) -> list[str]:
     return [sys.executable, "-m", name]
 
@@ -53,6 +56,8 @@ class Commands:
 
     core: list[str] = field(default_factory=lambda: _module("microcosmos.server.core"))
     gateway: list[str] = field(default_factory=lambda: _module("microcosmos.gateway"))
+    zygote: list[str] = field(default_factory=lambda: _module("microcosmos.functions.zygote"))
+    functions: list[str] = field(default_factory=lambda: _module("microcosmos.functions.host"))
 
 
 @contextlib.asynccontextmanager
@@ -140,8 +145,8 @@ async def _start(
         if family.exposed:
             # The core decides by the store whether anybody may be let in at all.
             await core.ready()
-        async with tree(family.gateways()) as gateways:
-            for one in (engine, core, gateways):
+        async with tree(family.functions()) as functions, tree(family.gateways()) as gateways:
+            for one in (engine, core, functions, gateways):
                 await one.ready()
             renewing.grown(gateways)
             with record:
@@ -226,6 +231,20 @@ class _Family:
             for name in names
         ]
 
+    def functions(self) -> list[Child]:
+        """What runs functions: the zygote of their workers, and the host."""
+        return [self._zygote(), self._child("functions", "functions", self._commands.functions)]
+
+    def _zygote(self) -> Child:
+        """Told next to nothing, as what it starts is code of others."""
+        told = {
+            **{name: value for name, value in os.environ.items() if name in _TOLD},
+            "MICRO_HOME": str(self.home.path),
+            STATE: str(self.home.server),
+            lifespan.LIFELINE: str(self._lifeline),
+        }
+        return self._made("zygote", self._commands.zygote, told, ())
+
     def _child(
         self,
         name: str,
@@ -234,10 +253,16 @@ class _Family:
         extra: dict[str, str] | None = None,
         descriptors: tuple[int, ...] = (),
     ) -> Child:
+        env = {**self._environment(user), **(extra or {})}
+        return self._made(name, argv, env, descriptors)
+
+    def _made(
+        self, name: str, argv: list[str], env: dict[str, str], descriptors: tuple[int, ...]
+    ) -> Child:
         spec = ProcessSpec(
             name=name,
             argv=argv,
-            env={**self._environment(user), **(extra or {})},
+            env=env,
             cwd=str(self.home.path),
             log=str(self.home.logs / f"{name}.log"),
         )
