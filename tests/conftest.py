@@ -20,6 +20,12 @@ from cryptography.hazmat.primitives.asymmetric import ec
 os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "false"
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than there are processors: many tests wait for a process, an engine or a time."""
+    return (os.cpu_count() or 1) + 1
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     if not inspect.iscoroutinefunction(pyfuncitem.obj):

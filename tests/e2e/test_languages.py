@@ -24,6 +24,9 @@ pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 PACKAGE = json.loads((examples_folder() / "node" / "package.json").read_text())
 
+# What the engine gives a process that has just been killed is answered by nobody, and 10 s long.
+SOON = {"Micro-Timeout": "500ms"}
+
 SERVICE = """
 import { readFileSync } from "node:fs";
 import { Svcm } from "@nats-io/services";
@@ -115,7 +118,7 @@ def test_one_that_was_started_by_hand_is_a_service_like_any_other(
 
     # Gone as soon as nobody listens: far sooner than the registry forgets.
     node.send_signal(signal.SIGKILL)
-    until(lambda: live.web.get("/byhand/pid").status_code == 404)
+    until(lambda: live.web.get("/byhand/pid", headers=SOON).status_code == 404)
     assert "byhand" not in live.micro("services").lines
 
 
@@ -135,7 +138,7 @@ def test_micro_run_of_a_folder_of_node(live: Live) -> None:
 
     # It crashes, and is started again; the other one goes on.
     def pids() -> set[int]:
-        answers = [live.web.get("/noded/pid") for _ in range(10)]
+        answers = [live.web.get("/noded/pid", headers=SOON) for _ in range(10)]
         return {answer.json() for answer in answers if answer.status_code == 200}
 
     victim = min(until(lambda: len(seen := pids()) == 2 and seen))
@@ -148,7 +151,7 @@ def test_micro_run_of_a_folder_of_node(live: Live) -> None:
     assert live.web.get("/noded/text").json() == 1
     assert live.status("noded")["build"] == status["build"]
     live.micro("kill", "noded")
-    until(lambda: live.web.get("/noded/pid").status_code == 404)
+    until(lambda: live.web.get("/noded/pid", headers=SOON).status_code == 404)
 
 
 def test_a_core_that_comes_back_knows_its_node_services(another: Callable[..., Live]) -> None:
@@ -156,7 +159,7 @@ def test_a_core_that_comes_back_knows_its_node_services(another: Callable[..., L
     live.micro("run", str(write(live, "stays")))
 
     def pid() -> int:
-        answer = live.web.get("/stays/pid")
+        answer = live.web.get("/stays/pid", headers=SOON)
         return int(answer.text) if answer.status_code == 200 else 0
 
     first = pid()

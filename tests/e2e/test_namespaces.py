@@ -17,7 +17,10 @@ from .live import Live, alive, client, program, until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
-CORE = (*("api", "auth", "broker", "config", "events", "registry", "runtime", "schemas", "store"),)
+CORE = (
+    *("api", "auth", "broker", "config", "events", "functions", "registry", "runtime"),
+    *("schemas", "store"),
+)
 
 # Calls whatever it is told to, by NATS and as itself.
 PEEK = """

@@ -351,6 +351,8 @@ def test_who_may_call_a_foreign_service_is_asked_at_the_doors(platform: Platform
             until(lambda door=door: door(live, "abroad", who["jane"][0]) == 200)  # type: ignore[misc]
             found = {kind: door(live, "abroad", headers) for kind, (headers, _) in who.items()}
             assert found == {kind: code for kind, (_, code) in who.items()}, door.__name__
+        # The proxy refuses whom it need not hear; that came first now and then, and was a 500.
+        assert {tokens.grpc_web(live, "abroad", who["joe"][0]) for _ in range(60)} == {403}
 
 
 @contextlib.contextmanager

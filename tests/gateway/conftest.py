@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import ssl
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager
 from typing import Any, NamedTuple
@@ -18,6 +19,9 @@ from microcosmos.gateway.worker import serve
 from microcosmos.testing import Bench
 
 DEADLINE = 10.0
+
+# Told of it, httpx does not read all authorities of the world for each client that speaks no TLS.
+_NO_AUTHORITIES = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 _SERVING = ("drain", "header_timeout", "write_timeout", "tls", "http2")
 
@@ -176,7 +180,8 @@ async def open_site(bench: Bench, **settings: Any) -> AsyncIterator[Site]:
     gateway = Gateway(platform.client, platform.table, **settings)
     listening = socket.create_server(("127.0.0.1", 0))
     port = listening.getsockname()[1]
-    http = httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=DEADLINE)
+    url = f"http://127.0.0.1:{port}"
+    http = httpx.AsyncClient(base_url=url, timeout=DEADLINE, verify=_NO_AUTHORITIES)
     site = Site(bench, gateway, port, http)
     async with http:
         try:

@@ -677,9 +677,12 @@ class TransportConformance:
         async with opened() as net:
             failing = Failing(RuntimeError("x"))
             await net.serve(failing.endpoint)
-            # The pause before a second try is at least 25 ms.
-            with pytest.raises(errors.InternalServerError):
+            # The pause before a second try is at least 25 ms. On a busy machine the first one may
+            # take as long; so it has been handled once, and is not again.
+            with pytest.raises((errors.InternalServerError, errors.DeadlineExceeded)):
                 await net.client.call("demo", "Demo.Fail", timeout=0.024)
+            await until(lambda: failing.calls)
+            await asyncio.sleep(0)
             assert failing.calls == 1
 
     async def test_a_retry_ends_with_the_deadline_of_the_call(self, opened: Open) -> None:

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import AsyncIterator, Callable
-from typing import Any, TypedDict
+from typing import Annotated, Any, TypedDict
 
 import msgspec
 import pytest
@@ -236,6 +236,48 @@ async def test_a_method_is_an_endpoint_of_its_object() -> None:
     made = endpoint(Counter().add, "demo")
     assert await ask(made, '{"by":2}') == 2
     assert await ask(made) == 3
+
+
+class Till:
+    """One of several objects of a class."""
+
+    def __init__(self, sum: int) -> None:
+        self.sum = sum
+
+    async def add(self, count: int = 1) -> int:
+        """Add up."""
+        return self.sum + count
+
+
+class StrictTill(Till):
+    async def add(self, count: str) -> str:  # type: ignore[override]
+        return f"{self.sum} and {count}"
+
+
+class Unhashable:
+    async def call(self) -> Annotated[int, msgspec.Meta(examples=[1])]:
+        return 1
+
+
+async def test_each_object_of_a_class_answers_for_itself() -> None:
+    one, other, strict = (
+        endpoint(till.add, "demo") for till in (Till(1), Till(10), StrictTill(100))
+    )
+    assert await ask(one) == 2
+    assert await ask(other, '{"count": 2}') == 12
+    assert await ask(strict, '{"count": "2"}') == "100 and 2"
+    assert (one.request, one.schema) == (other.request, other.schema)
+    assert (fields(one.request), fields(strict.request)) == (
+        {"count": "int64"},
+        {"count": "string"},
+    )
+    # The description is inherited, as Python has it; the types are not.
+    assert one.metadata == strict.metadata == {"description": "Add up."}
+    # What cannot be looked up in a cache, and what is told differently.
+    unhashable = endpoint(Unhashable().call, "demo")
+    assert json.loads(unhashable.schema)["response"] == {"type": "integer", "examples": [1]}
+    renamed = endpoint(Till(1).add, "demo", name="Plus", response=Greeting)
+    assert (renamed.request.name, renamed.response.type) == ("PlusRequest", "Greeting")
 
 
 async def test_a_decorated_function_keeps_its_signature() -> None:

@@ -126,9 +126,7 @@ class GrpcWeb:
             sent = _Request(request, await receive(proto, request, timeout))
             sent.metadata.append((_ADDRESS, canonical(scope.client)))
             channel = self._channel or await self._open()
-            call = channel.stream_stream(scope.path)(
-                _each(sent.messages), metadata=sent.metadata, timeout=sent.timeout
-            )
+            call = _call(channel, scope.path, sent)
         except errors.Error as error:
             await reply.end(_CODES.get(error.code, _INTERNAL), error.detail, ())
             if error.code != 408:
@@ -162,6 +160,15 @@ class GrpcWeb:
                 )
                 self._channel = aio.insecure_channel(self._target, options=options)
         return self._channel
+
+
+def _call(channel: Any, path: str, sent: _Request) -> Any:
+    about = {"metadata": sent.metadata, "timeout": sent.timeout}
+    if len(sent.messages) == 1:
+        # At once with the head: where a message follows by itself, gRPC takes it for an error of
+        # its own, INTERNAL, that the proxy has refused the call before that was written.
+        return channel.unary_stream(path)(sent.messages[0], **about)
+    return channel.stream_stream(path)(_each(sent.messages), **about)
 
 
 async def _each(messages: Sequence[bytes]) -> AsyncIterator[bytes]:

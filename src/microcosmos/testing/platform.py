@@ -16,8 +16,6 @@ from microcosmos.broker import Messages
 from microcosmos.events import Events
 from microcosmos.registry import Registry
 from microcosmos.rpc import nats as rpc_nats
-from microcosmos.server.core import open_core
-from microcosmos.server.topics import Engine
 from microcosmos.service import Platform, Remote, Service
 from microcosmos.service.live import join
 from microcosmos.service.membership import Membership
@@ -135,6 +133,10 @@ async def on_nats(*, lane: bool = True) -> AsyncIterator[Bench]:
     Args:
         lane: False sends every call by NATS, as if across hosts.
     """
+    # The core has the proxy in it, and gRPC; platforms in memory begin without.
+    from microcosmos.server.core import open_core
+    from microcosmos.server.topics import Engine
+
     async with AsyncExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="micro-"))
         home = Home(Path(folder))
