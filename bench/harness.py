@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import contenders
+import functions_subjects
 import subjects
 from lab import Failed, Figures, Lab, Layout, Timing, Unavailable
 from targets import Bench, Target
@@ -67,7 +68,10 @@ def run(bench: Bench, layout: Layout, timing: Timing, rounds: int) -> Outcome:
 
 def contender(name: str) -> Callable[[Lab], Figures]:
     """The function of a contender: a peer's or one of ours."""
-    function: Callable[[Lab], Figures] = getattr(subjects, name, None) or getattr(contenders, name)
+    homes = (subjects, functions_subjects, contenders)
+    function: Callable[[Lab], Figures] = next(
+        getattr(home, name) for home in homes if hasattr(home, name)
+    )
     return function
 
 

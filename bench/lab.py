@@ -154,11 +154,19 @@ class Lab:
             self.start(binary, "-c", file, cores=both, ready="Server is ready")
         return self._nats_url
 
-    def wrk(self, url: str) -> Figures:
-        """Requests per second and median latency at 64 connections, after the right answer."""
-        self.wait_for_hello(url)
-        self._wrk(url, self.timing.warmup)
-        return self._wrk(url, self.timing.seconds)
+    def wrk(self, url: str, script: Path | None = None) -> Figures:
+        """Requests per second and median latency at 64 connections, after the right answer.
+
+        Args:
+            url: what is asked.
+            script: makes other requests than plain ones: JSON that comes back.
+        """
+        if script is None:
+            self.wait_for_hello(url)
+        else:
+            self.until(lambda: post_json(url, HELLO) == HELLO, f"{url} echoes {HELLO}")
+        self._wrk(url, self.timing.warmup, script)
+        return self._wrk(url, self.timing.seconds, script)
 
     def rpc(self, *caller: str | Path) -> Figures:
         """What a caller program reaches with 64 callers, and the median latency of one."""
@@ -220,13 +228,14 @@ class Lab:
             **extra,
         }
 
-    def _wrk(self, url: str, seconds: int) -> Figures:
+    def _wrk(self, url: str, seconds: int, script: Path | None = None) -> Figures:
         command = (
             need("wrk"),
             "--threads=1",
             "--connections=64",
             f"--duration={seconds}s",
             "--latency",
+            *(("--script", script) if script else ()),
         )
         return parse_wrk(self.call(*command, url))
 
@@ -269,6 +278,17 @@ def get_json(url: str) -> object:
     """The JSON at a URL, or None while there is none."""
     try:
         with urllib.request.urlopen(url, timeout=2) as response:
+            return json.load(response)
+    except (OSError, ValueError):
+        return None
+
+
+def post_json(url: str, document: object) -> object:
+    """What a URL answers to a document, or None if that is no JSON."""
+    body = json.dumps(document).encode()
+    request = urllib.request.Request(url, body, {"content-type": "application/json"})
+    try:
+        with urllib.request.urlopen(request, timeout=2) as response:
             return json.load(response)
     except (OSError, ValueError):
         return None

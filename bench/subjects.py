@@ -40,8 +40,8 @@ def gateway_nats(lab: Lab) -> Figures:
 def gateway_sockets(lab: Lab) -> Figures:
     """`micro server` and an echo service behind 1,000 idle WebSockets: its gateway processes."""
     sockets.raise_open_files()
-    api = _server(lab)
-    lab.call(_micro(), "run", BENCH / "ours/echo")
+    api = server(lab)
+    lab.call(micro(), "run", BENCH / "ours/echo")
     told = json.loads((lab.folder / "home/server/server.json").read_text())["pids"]
     gateways = [pid for name, pid in told.items() if name.startswith("gateway")]
     return lab.sockets(f"ws://{api}/echo", SOCKETS, gateways)
@@ -183,7 +183,7 @@ def schema_check(lab: Lab) -> Figures:
 def server_start(lab: Lab) -> Figures:
     """`micro server` in a new home, until it answers its health check."""
     started = time.perf_counter()
-    _server(lab)
+    server(lab)
     return {"seconds": time.perf_counter() - started}
 
 
@@ -217,18 +217,18 @@ def _rpc(lab: Lab, way: str) -> Figures:
 
 def _helloworld(lab: Lab, env: dict[str, str] | None = None) -> str:
     """Run the example under a server; the URL that greets John."""
-    api = _server(lab, env)
-    lab.call(_micro(), "run", ROOT / "examples/helloworld")
+    api = server(lab, env)
+    lab.call(micro(), "run", ROOT / "examples/helloworld")
     url = f"http://{api}/helloworld/call?name=John"
     lab.wait_for_hello(url)
     return url
 
 
-def _server(lab: Lab, env: dict[str, str] | None = None) -> str:
+def server(lab: Lab, env: dict[str, str] | None = None) -> str:
     """Start a server on free ports and wait until it is ready; its HTTP address."""
     addresses = {f"MICRO_{door}_ADDRESS": ANY_PORT for door in ("API", "PROXY", "WEB", "NATS")}
     gateways = {"MICRO_GATEWAYS": str(len(lab.layout.server))}
-    lab.start(_micro(), "server", env={**addresses, **gateways, **(env or {})})
+    lab.start(micro(), "server", env={**addresses, **gateways, **(env or {})})
     info = lab.folder / "home/server/server.json"
     lab.until(lambda: _ready(info), "micro server is ready")
     return _api(info)
@@ -254,14 +254,14 @@ def _api(info: Path) -> str:
 
 def _time(lab: Lab, *arguments: str) -> float:
     started = time.perf_counter()
-    output = lab.call(_micro(), *arguments)
+    output = lab.call(micro(), *arguments)
     elapsed = time.perf_counter() - started
     if "helloworld" not in output:
         raise Failed(f"micro {' '.join(arguments)} printed {output!r}")
     return elapsed
 
 
-def _micro() -> Path:
+def micro() -> Path:
     """The command, installed beside this Python."""
     command = Path(sys.executable).with_name("micro")
     if not os.access(command, os.X_OK) or not importlib.util.find_spec("microcosmos.cli.main"):

@@ -1,4 +1,4 @@
-"""What is measured, side by side with what, and the figures that were promised (issues 2 to 5)."""
+"""What is measured, side by side with what, and the figures that were promised (issues 2 to 6)."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ MESSAGES = "messages/s"
 WRITES = "writes/s"
 FAN_OUT = "ms to 1,000 subscribers"
 EVENTS = "events/s"
+FIRST, SLOWEST = "p50 ms", "p99 ms"
 EVENTS_64 = "events/s, 64 publishers"
 
 
@@ -179,6 +180,81 @@ BENCHES = {
             Target("publish, typed", "typed µs", "schema_check", 20, at_most=True),
             Target("publish, plain", "plain µs", "schema_check", 20, at_most=True),
             Target("consume", "consume µs", "schema_check", 20, at_most=True),
+        ),
+    ),
+    "functions": Bench(
+        "A function's hello over HTTP, gateway and worker on one core; rules and access log on",
+        "apart",
+        ("granian_hello", "node_http", "workerd", "quickjs_hello", "deno_hello"),
+        (
+            Target("handler on quickjs", REQUESTS, "quickjs_hello", 0.6, "granian_hello"),
+            Target("handler on quickjs", REQUESTS, "quickjs_hello", 1, "node_http"),
+            Target("handler on quickjs", REQUESTS, "quickjs_hello", 3, "workerd"),
+            Target("module on deno", REQUESTS, "deno_hello", 0.5, "granian_hello"),
+            Target("module on deno", REQUESTS, "deno_hello", 0.8, "node_http"),
+        ),
+    ),
+    "functions_json": Bench(
+        "JSON of 1 KB to a function and back, gateway and worker on one core",
+        "apart",
+        ("granian_echo", "node_echo", "quickjs_echo", "deno_echo"),
+        (
+            Target("handler on quickjs", REQUESTS, "quickjs_echo", 0.6, "granian_echo"),
+            Target("handler on quickjs", REQUESTS, "quickjs_echo", 1, "node_echo"),
+            Target("module on deno", REQUESTS, "deno_echo", 0.5, "granian_echo"),
+            Target("module on deno", REQUESTS, "deno_echo", 0.8, "node_echo"),
+        ),
+    ),
+    "functions_compute": Bench(
+        "Six pieces of plain JavaScript, each asked for over HTTP",
+        "apart",
+        ("node_compute", "deno_compute"),
+        (Target("compute set", "ms of the set", "deno_compute", 1.3, "node_compute", True),),
+    ),
+    "functions_cold": Bench(
+        "The first request of a function",
+        "apart",
+        ("quickjs_cold", "deno_cold", "quickjs_start", "deno_start"),
+        (
+            Target("quickjs", FIRST, "quickjs_cold", 2, at_most=True),
+            Target("quickjs", SLOWEST, "quickjs_cold", 6, at_most=True),
+            Target("deno", FIRST, "deno_cold", 2, at_most=True),
+            Target("deno", SLOWEST, "deno_cold", 6, at_most=True),
+            Target("quickjs, its worker started first", FIRST, "quickjs_start", 25, at_most=True),
+            Target("deno, its worker started first", FIRST, "deno_start", 60, at_most=True),
+        ),
+    ),
+    "functions_many": Bench(
+        "10,000 functions: lookup of a path, and the start of the server",
+        "shared",
+        ("lookup_10", "lookup_10k", "start_10", "start_10k"),
+        (
+            Target("lookup stays flat", "lookup µs", "lookup_10k", 1.5, "lookup_10", True),
+            Target("server start unchanged", "seconds", "start_10k", 1.2, "start_10", True),
+        ),
+    ),
+    "functions_memory": Bench(
+        "1,000 warm functions: memory of their workers",
+        "shared",
+        ("quickjs_warm", "deno_warm"),
+        (
+            Target("quickjs", "MiB", "quickjs_warm", 512, at_most=True),
+            Target("deno, more than an empty process", "MiB", "deno_warm", 150, at_most=True),
+        ),
+    ),
+    "functions_deploy": Bench(
+        "From a deploy to the first answer of the new version",
+        "shared",
+        ("deploys",),
+        (Target("deploy to first answer", FIRST, "deploys", 50, at_most=True),),
+    ),
+    "functions_fetches": Bench(
+        "1,000 requests of one function at once, each waiting 1 s for another server",
+        "shared",
+        ("fetches",),
+        (
+            Target("all under way at once", "at once", "fetches", 1000),
+            Target("all answered", "seconds", "fetches", 2, at_most=True),
         ),
     ),
     "auth_check": Bench(

@@ -133,3 +133,25 @@ def test_a_heart_beats(page: Page) -> None:
     page.deploy()
     until(lambda: page.live.web.get("/heartbeat").json()["beats"] >= 1)
     until(lambda: "of @every 1s" in page.type("micro functions logs")[0])
+
+
+@pytest.mark.example("functions-router")
+def test_links_are_led_to_by_a_router_from_npm(page: Page) -> None:
+    page.deploy()
+    made, followed, listed, refused = page.type("curl")
+    assert answer(made) == '{"code":"bb83600e","url":"https://example.org/a/long/way"}'
+    assert "302 Found" in followed
+    assert "location: https://example.org/a/long/way" in followed
+    assert answer(listed) == '{"links":["bb83600e"]}'
+    assert answer(refused) == '{"error":"say a url"}'
+    assert page.live.web.get("/links/none").json() == {"error": "there is no such link"}
+
+
+@pytest.mark.example("functions-typescript")
+def test_lengths_are_converted_in_typescript(page: Page) -> None:
+    page.deploy()
+    converted, refused = page.type("curl")
+    assert answer(converted) == '{"value":50.8,"unit":"mm"}'
+    assert "400 Bad Request" in refused
+    *_, wrong = page.type("printf", "micro functions validate")
+    assert wrong.startswith("broken.ts:1:40: ")

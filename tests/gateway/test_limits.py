@@ -12,6 +12,7 @@ import psutil
 import pytest
 
 from microcosmos import Service
+from microcosmos.gateway.handing import answers
 from microcosmos.rpc import MAX_BODY
 from microcosmos.testing import Bench
 
@@ -151,7 +152,7 @@ async def test_a_body_that_breaks_off_reaches_nobody(
 
 def _requests(before: set[asyncio.Task[Any]]) -> list[asyncio.Task[Any]]:
     new = asyncio.all_tasks() - before
-    return [task for task in new if "future_watcher" in repr(task.get_coro())]
+    return [task for task in new if answers(task)]
 
 
 @pytest.mark.parametrize(

@@ -123,7 +123,8 @@ class Proxied:
 
 @asynccontextmanager
 async def proxied(*services: Hosted, **options: Any) -> AsyncIterator[Proxied]:
-    table, network, server = registry.Table(), rpc.MemoryNetwork(), rpc.Server()
+    table, network = registry.Table(), rpc.MemoryNetwork()
+    server = rpc.Server(verifier=options.get("access"))
     carrier, known = rpc.Client([network], table), MemoryRegistry()
     options = {"schemas": known.describe, **options}
     limits = (("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1))

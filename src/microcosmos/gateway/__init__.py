@@ -10,8 +10,11 @@ encodings.py   what a client accepts, and what it has already
 streams/       Server-Sent Events, JSON a line, WebSockets
 raw/           endpoints that take whole requests, and mounted applications
 openapi/       the document of everything that can be called, and its page
+functions/     functions: a request to the worker that runs one, and its answer
 grpcweb.py     gRPC-Web, handed to the proxy
 front/         policies: limits, block list, static files, routes, cache, proxies
+request.py     a request, and its exchange, as they are changed on their way
+handing.py     how requests are handed on, from Granian and from one application to the next
 exchange.py    an exchange of Granian's, for who wants to see its answer
 access.py      the access log: a line for each request
 lines.py       lines of several processes in one file

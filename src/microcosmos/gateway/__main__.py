@@ -19,6 +19,10 @@ from microcosmos.auth.credentials import file_of, inbox_prefix
 from microcosmos.base import collector, errors, log
 from microcosmos.base.lifespan import LEAVE, report_ready, stop_asked
 from microcosmos.base.tasks import background
+from microcosmos.functions.calling import Caller
+from microcosmos.functions.following import Known
+from microcosmos.functions.requests import NAME as FUNCTIONS
+from microcosmos.functions.workers import open_workers
 from microcosmos.service.badge import Badge
 from microcosmos.service.live import LivePlatform, join
 from microcosmos.service.membership import Membership, inherited
@@ -28,6 +32,7 @@ from .doorman import App, Doorman
 from .edge import Edge, from_environment
 from .entrance import open_entrance
 from .front.following import Fronts, open_fronts
+from .functions.door import Functions
 from .grpcweb import GrpcWeb, open_grpc_web
 from .streams.origins import parse
 from .worker import Serving, serve
@@ -53,9 +58,12 @@ async def main() -> None:
         stop_asked(interrupts=False) as stop,
         join(here, _NAME, lane=lane, identity=badge.header) as platform,
         open_grpc_web(f"unix:{here.home.proxy_socket}") as web,
+        open_workers(here.home, badge.header) as workers,
+        Caller(workers) as caller,
+        Known(platform.client) as functions,
     ):
         access = Access()
-        made = _Gateways(access, web, edge)
+        made = _Gateways(access, web, edge, Functions(functions, caller))
         gateway = made.gateway(platform)
         async with (
             open_fronts(platform.client, here.home, access) as fronts,
@@ -65,7 +73,7 @@ async def main() -> None:
             with fronts.around(gateway, platform.table) as front:
                 doorman = Doorman(front, access, gateway.refuse, worlds.get)
                 # Until then connections wait, where a living gateway would have taken them.
-                known = asyncio.create_task(_known(platform, access), name="known")
+                known = asyncio.create_task(_known(platform, access, functions), name="known")
                 stopping = asyncio.create_task(stop.wait(), name="stopping")
                 await asyncio.wait(
                     (known, stopping), timeout=PATIENCE, return_when=asyncio.FIRST_COMPLETED
@@ -73,7 +81,12 @@ async def main() -> None:
                 async with (
                     open_entrance(edge, front, doorman) as app,
                     serve(
-                        app, listening, tls=edge.tls, http2=edge.speaks_http2, websockets=True
+                        app,
+                        listening,
+                        tls=edge.tls,
+                        http2=edge.speaks_http2,
+                        websockets=True,
+                        give_up=made.give_up,
                     ) as serving,
                     background(_ready(gateway, known), "ready"),
                     background(_leave_when_asked(serving, stop), "leaving"),
@@ -85,8 +98,9 @@ async def main() -> None:
 class _Gateways:
     """The gateways of this process, one for each namespace."""
 
-    def __init__(self, access: Access, web: GrpcWeb, edge: Edge) -> None:
+    def __init__(self, access: Access, web: GrpcWeb, edge: Edge, functions: Functions) -> None:
         self._access = access
+        self._functions = functions
         self._web = web
         self._origins = parse(edge.allowed_origins)
         self._made: list[Gateway] = []
@@ -100,6 +114,7 @@ class _Gateways:
             access=self._access,
             namespace=platform.membership.namespace,
             origins=self._origins,
+            functions=self._functions,
         )
         self._made.append(made)
         return made
@@ -107,6 +122,11 @@ class _Gateways:
     def forget(self, gateway: Gateway) -> None:
         """Its namespace is gone."""
         self._made.remove(gateway)
+
+    def give_up(self) -> None:
+        """When the time to drain is over: as of each gateway."""
+        for gateway in self._made:
+            gateway.give_up()
 
     async def end_streams(self) -> None:
         """Before the process stops: as of each gateway."""
@@ -160,13 +180,17 @@ def _member(here: Membership, namespace: str) -> Membership:
     return msgspec.structs.replace(there, credentials=credentials, inbox_prefix=inbox_prefix(_NAME))
 
 
-async def _known(platform: LivePlatform, access: Access) -> None:
-    """Wait until the registry has been read, and it is known who may call."""
+async def _known(platform: LivePlatform, access: Access, functions: Known) -> None:
+    """Wait until the registry has been read, and it is known who may call, and which functions."""
     governed = asyncio.Event()
     access.on_change(lambda _: governed.set())
     if access.policy is None:
         await governed.wait()
     await platform.followed.wait()
+    if platform.table.knows(FUNCTIONS):
+        # Without them everything else can be answered.
+        with contextlib.suppress(errors.Unavailable):
+            await functions.settle(PATIENCE)
 
 
 async def _ready(gateway: Gateway, known: asyncio.Task[None]) -> None:

@@ -8,7 +8,7 @@ import os
 import random
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Literal
 from urllib.parse import unquote_plus
 
@@ -17,7 +17,7 @@ import msgspec
 from microcosmos.base import context
 
 from .exchange import Exchange, Header
-from .front.request import Changed
+from .handing import Note, begin_of
 from .request_id import request_id
 
 Format = Literal["json", "common"]
@@ -42,7 +42,7 @@ _LATE = re.compile(r"[\x7f-\x9f\u2028\u2029]")
 _UNSAFE = re.compile(r'[\x00-\x1f\x7f-\x9f"\\\u2028\u2029]')
 
 
-class Line(msgspec.Struct):
+class Line(msgspec.Struct, gc=False):
     """What is known of one request.
 
     Attributes:
@@ -91,40 +91,48 @@ class AccessLog:
         form: Format,
         client: Callable[[Any], str],
     ) -> None:
-        self._answer = app.__rsgi__
+        self._begin = begin_of(app)
         self._write = write
         self._encode = _json if form == "json" else _common
         self._client = client
         self._prefix = f"{random.getrandbits(64):016x}"
         self._count = itertools.count(random.getrandbits(32))
 
-    async def __rsgi__(self, scope: Any, proto: Any) -> None:
-        came, began = time.time(), time.perf_counter()
-        headers = scope.headers
-        trace = headers.get(_TRACE_NAME, "")
-        if not _TRACE.fullmatch(trace):
+    def begin(self, scope: Any, proto: Any, _: Note | None) -> Any:
+        """Begin one request; its line is written when it has been answered."""
+        trace = scope.headers.get(_TRACE_NAME)
+        if trace is None or not _TRACE.fullmatch(trace):
             trace = f"{self._prefix}{next(self._count):016x}"
-            # The last one wins over one that is none.
-            scope = Changed(scope, [*headers.items(), (_TRACE_NAME, trace)])
-        seen = _Seen(proto)
-        try:
-            await self._answer(scope, seen)
-        finally:
-            line = Line(
-                time=_stamp(came),
-                client=self._client(scope),
-                method=scope.method,
-                path=scope.path[:LONGEST],
-                query=hide(scope.query_string)[:LONGEST],
-                protocol=f"HTTP/{scope.http_version}",
-                status=seen.status,
-                bytes=0 if scope.method == "HEAD" else seen.size,
-                duration_ms=round((time.perf_counter() - began) * 1000, 3),
-                agent=headers.get("user-agent", "")[:LONGEST],
-                request_id=request_id(headers),
-                trace=trace,
-            )
-            self._write(self._encode(line, came))
+        seen = _Seen(proto, scope, trace, self.note)
+        coming = self._begin(scope, seen, seen)
+        return None if coming is None else _answered(coming, seen)
+
+    def note(self, seen: _Seen) -> None:
+        """Write the line of a request that has been answered."""
+        scope = seen.scope
+        headers, method, query = scope.headers, scope.method, scope.query_string
+        line = Line(
+            _stamp(int(seen.came * 1000)),
+            self._client(scope),
+            method,
+            scope.path[:LONGEST],
+            hide(query)[:LONGEST] if query else "",
+            f"HTTP/{scope.http_version}",
+            seen.status,
+            0 if method == "HEAD" else seen.size,
+            int((time.perf_counter() - seen.began) * 1e6) / 1e3,
+            headers.get("user-agent", "")[:LONGEST],
+            request_id(headers),
+            seen.trace,
+        )
+        self._write(self._encode(line, seen.came))
+
+
+async def _answered(coming: Awaitable[None], seen: _Seen) -> None:
+    try:
+        await coming
+    finally:
+        seen.over()
 
 
 def hide(query: str) -> str:
@@ -140,11 +148,30 @@ def _hidden(part: str) -> str:
 
 
 class _Seen(Exchange):
-    """An exchange that remembers what was answered."""
+    """An exchange that remembers what was answered; the note of its request, too."""
 
-    # Granian answers so when the application does not.
-    status = 500
-    size = 0
+    __slots__ = ("_note", "began", "came", "scope", "size", "status", "trace")
+
+    def __init__(self, inner: Any, scope: Any, trace: str, note: Callable[[_Seen], None]) -> None:
+        self._inner = inner
+        self._note = note
+        self.scope = scope
+        self.trace = trace
+        # Granian answers so when the application does not.
+        self.status = 500
+        self.size = 0
+        self.came = time.time()
+        self.began = time.perf_counter()
+
+    def over(self) -> None:
+        """It has been answered."""
+        self._note(self)
+
+    def response_bytes(self, status: int, headers: Sequence[Header], body: bytes) -> None:
+        # Without a step between: most answers are such.
+        self.status = status
+        self.size += len(body)
+        self._inner.response_bytes(status, headers, body)
 
     def answering(self, status: int, headers: Sequence[Header]) -> list[Header]:
         self.status = status
@@ -192,8 +219,9 @@ class _SeenStream:
         return getattr(self._inner, name)
 
 
-def _stamp(came: float) -> str:
-    seconds, parts = divmod(int(came * 1000), 1000)
+@functools.lru_cache(maxsize=4)
+def _stamp(milliseconds: int) -> str:
+    seconds, parts = divmod(milliseconds, 1000)
     return f"{_second(seconds)}.{parts:03d}Z"
 
 
@@ -202,8 +230,11 @@ def _second(seconds: int) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
 
 
+_encode = msgspec.json.Encoder().encode
+
+
 def _json(line: Line, came: float) -> bytes:
-    encoded = msgspec.json.encode(line)
+    encoded = _encode(line)
     if not encoded.isascii() or b"\x7f" in encoded:
         # JSON lets these stand; readers of lines and terminals do not.
         encoded = _LATE.sub(_escaped, encoded.decode()).encode()

@@ -8,7 +8,7 @@ import logging
 import math
 import random
 import re
-from collections.abc import Iterable
+from collections.abc import Awaitable, Iterable
 from typing import Any
 
 from microcosmos import __version__
@@ -24,7 +24,9 @@ from . import answer, body
 from .asyncapi import site as asyncapi
 from .doorman import HEALTH
 from .front.addresses import canonical
+from .functions.door import Behind, Door, Functions
 from .grpcweb import GrpcWeb
+from .handing import Note
 from .openapi import site as openapi
 from .patience import PATIENCE, Patience
 from .raw.forward import forward, request_head
@@ -113,6 +115,7 @@ class Gateway:
         origins: from which pages WebSockets are let in, beside those of the gateway itself.
         max_streams: how many streams at once.
         beat: seconds between signs of life on streams.
+        functions: which functions there are, and how they are reached; None is that there are none.
 
     Attributes:
         ready: False until the platform has been found; `/readyz` tells.
@@ -131,6 +134,7 @@ class Gateway:
         origins: Iterable[str] = (),
         max_streams: int = MAX_STREAMS,
         beat: float = EVERY,
+        functions: Functions | None = None,
     ) -> None:
         self._client = client
         self._access = access
@@ -156,12 +160,49 @@ class Gateway:
         self._streams = Streams(
             client, self._patience, origins=Origins(origins), most=max_streams, every=beat
         )
+        self._door: Door | None = None
+        # None while there are no functions, so that who has none pays for a look at it.
+        self._functions: Door | None = None
+        if functions is not None:
+            behind = Behind(
+                access, namespace, self._patience, self._streams.room, body_timeout, _timeout
+            )
+            self._door = Door(functions, behind, self._choose)
+            self._choose()
         self.ready = False
 
     async def __rsgi__(self, scope: Any, proto: Any) -> None:
-        """Answer one request; Granian's entry."""
+        """Answer one request; the entry of who waits for that."""
+        functions = self._functions
+        if (
+            functions is not None
+            and (family := functions.family(scope.path)) is not None
+            and scope.proto != "ws"
+            and await functions.answer(family, scope, proto, None)
+        ):
+            return
+        await self._answer(scope, proto, None)
+
+    def begin(self, scope: Any, proto: Any, note: Note | None) -> Awaitable[None] | None:
+        """Begin one request."""
+        functions = self._functions
+        if (
+            functions is not None
+            and (family := functions.family(scope.path)) is not None
+            and scope.proto != "ws"
+        ):
+            return functions.begin(family, scope, proto, note, self._answer)
+        return self._answer(scope, proto, note)
+
+    def give_up(self) -> None:
+        """Cancel what nobody has the time to wait for any more."""
+        self._patience.give_up()
+
+    async def _answer(self, scope: Any, proto: Any, note: Note | None) -> None:
         request = dict(scope.headers.items())
         metadata = self._metadata(request)
+        if note is not None and note.trace:
+            metadata[context.TRACE] = note.trace
         if "upgrade" in request and scope.proto == "ws":
             await self._converse(scope, proto, request, metadata)
             return
@@ -206,6 +247,14 @@ class Gateway:
             log.exception("%s %s failed", scope.method, scope.path)
             failed = errors.InternalServerError("gateway", "the gateway failed; its log says why")
             answer.send_error(proto, request, failed, metadata)
+
+    def owns(self, path: str) -> bool:
+        """Whether a path is a function's."""
+        return self._functions is not None and self._functions.owns(path)
+
+    def _choose(self) -> None:
+        """Look for functions only while there are some."""
+        self._functions = self._door or None
 
     def _metadata(self, request: dict[str, str]) -> dict[str, str]:
         titles = self._titles
@@ -264,6 +313,9 @@ class Gateway:
     ) -> None:
         """Carry a WebSocket."""
         try:
+            if self.owns(scope.path):
+                detail = f"{scope.path[:100]} is a function's, and functions take no WebSockets"
+                raise errors.BadRequest("functions", detail)
             try:
                 route = self._routes[scope.path]
             except NoRoute:

@@ -14,8 +14,9 @@ from microcosmos.auth.access import Access
 from microcosmos.base import context, errors, names
 from microcosmos.rpc.client import BEARER, is_token
 
-from .front.request import Changed
+from .handing import TRACE, Note, begin_of
 from .receive import discard
+from .request import Changed
 from .streams.origins import Origins
 
 COOKIE = "micro-token"
@@ -58,15 +59,15 @@ class Doorman:
 
     def __init__(self, app: App, access: Access, refuse: Refuse, worlds: Worlds) -> None:
         self._app = app
-        self._answer = app.__rsgi__
+        self._begin = begin_of(app)
         self._access = access
         self._refuse = refuse
         self._worlds = worlds
         self._known = access.policy is not None
         access.on_change(self._changed)
 
-    def __rsgi__(self, scope: Any, proto: Any) -> Any:
-        """Answer one request; Granian's entry."""
+    def begin(self, scope: Any, proto: Any, note: Note | None) -> Any:
+        """Begin one request."""
         headers = scope.headers
         if (
             self._known
@@ -74,15 +75,16 @@ class Doorman:
             and _NAMESPACE not in headers
             and "cookie" not in headers
         ):
-            return self._answer(scope, proto)
-        return self._let_in(scope, proto)
+            return self._begin(scope, proto, note)
+        return self._let_in(scope, proto, note)
 
     def _changed(self, _: object) -> None:
         self._known = True
 
-    async def _let_in(self, scope: Any, proto: Any) -> None:
+    async def _let_in(self, scope: Any, proto: Any, note: Note | None) -> None:
+        told = [(TRACE, note.trace)] if note is not None and note.trace else []
         if scope.path in HEALTH:
-            await self._answer(scope, proto)
+            await self._app.__rsgi__(scope, proto)
             return
         try:
             visit = self._look_at(scope)
@@ -95,8 +97,8 @@ class Doorman:
             if scope.proto == "http" and scope.method not in _BODILESS:
                 await discard(proto, request)
             return
-        if visit.told:
-            scope = Changed(scope, [*scope.headers.items(), *visit.told])
+        if told := [*told, *visit.told]:
+            scope = Changed(scope, [*scope.headers.items(), *told])
         await app.__rsgi__(scope, proto)
 
     def _look_at(self, scope: Any) -> _Visit:

@@ -14,6 +14,8 @@ class Exchange:
     Everything else, of WebSockets too, is the inner one's.
     """
 
+    __slots__ = ("_inner",)
+
     def __init__(self, inner: Any) -> None:
         self._inner = inner
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from .front.request import Changed, Pairs, without
+from .handing import Note, begin_of
+from .request import Changed, Pairs, without
 
 _UNREADABLE = "Bearer \ufffd"
 
@@ -17,16 +18,17 @@ class Http2:
     """
 
     def __init__(self, app: Any) -> None:
-        self._answer = app.__rsgi__
+        self._begin = begin_of(app)
 
-    def __rsgi__(self, scope: Any, proto: Any) -> Any:
+    def begin(self, scope: Any, proto: Any, note: Note | None) -> Any:
+        """Begin one request."""
         if scope.http_version == "2":
             pairs = alike(scope.headers.items(), scope.authority or "")
             if "authorization" in scope.headers and scope.headers.get("authorization") is None:
                 # It cannot be read, and must not be taken for one that was not sent.
                 pairs.append(("authorization", _UNREADABLE))
             scope = Changed(scope, pairs)
-        return self._answer(scope, proto)
+        return self._begin(scope, proto, note)
 
 
 def alike(pairs: Pairs, authority: str) -> Pairs:

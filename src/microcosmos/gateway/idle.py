@@ -15,8 +15,10 @@ import struct
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Awaitable, Iterator
 from typing import Any
+
+from .handing import Note, begin_of
 
 _TICKS = 4
 """How often the connections are looked at, within the time that they may be idle."""
@@ -31,23 +33,36 @@ class Idle:
     """
 
     def __init__(self, app: Any, port: int) -> None:
-        self._answer = app.__rsgi__
+        self._begin = begin_of(app)
         self._port = port
         self._busy: Counter[str] = Counter()
         self._asked: set[str] = set()
         self._idle: dict[str, float] = {}
 
-    async def __rsgi__(self, scope: Any, proto: Any) -> None:
+    def begin(self, scope: Any, proto: Any, note: Note | None) -> Any:
+        """Begin one request."""
         client = scope.client
         self._busy[client] += 1
         try:
-            await self._answer(scope, proto)
+            coming = self._begin(scope, proto, _Use(self, client, note))
+        except BaseException:
+            self.leave(client)
+            raise
+        return None if coming is None else self._answered(coming, client)
+
+    async def _answered(self, coming: Awaitable[None], client: str) -> None:
+        try:
+            await coming
         finally:
-            self._asked.add(client)
-            if self._busy[client] == 1:
-                del self._busy[client]
-            else:
-                self._busy[client] -= 1
+            self.leave(client)
+
+    def leave(self, client: str) -> None:
+        """A request of a client has been answered."""
+        self._asked.add(client)
+        if self._busy[client] == 1:
+            del self._busy[client]
+        else:
+            self._busy[client] -= 1
 
     async def close_idle(self, limit: float) -> None:
         """Close what has been idle for ``limit`` seconds, or up to a quarter more, for ever."""
@@ -67,6 +82,23 @@ class Idle:
             if now - since >= limit and client not in self._busy:
                 connection.shutdown(socket.SHUT_RDWR)
         self._idle = idle
+
+
+class _Use:
+    """The use of a connection by one request."""
+
+    __slots__ = ("_client", "_idle", "_note", "trace")
+
+    def __init__(self, idle: Idle, client: str, note: Note | None) -> None:
+        self._idle = idle
+        self._client = client
+        self._note = note
+        self.trace = note.trace if note is not None else ""
+
+    def over(self) -> None:
+        self._idle.leave(self._client)
+        if self._note is not None:
+            self._note.over()
 
 
 def _connections(port: int) -> Iterator[tuple[str, socket.socket]]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from .front.request import Noted
+from .handing import Note, begin_of
+from .request import Noted
 
 NAME = "x-request-id"
 LONGEST = 128
@@ -22,19 +23,19 @@ class RequestIds:
     """
 
     def __init__(self, app: Any) -> None:
-        self._answer = app.__rsgi__
+        self._begin = begin_of(app)
 
-    def __rsgi__(self, scope: Any, proto: Any) -> Any:
-        # No coroutine of its own: a request without an id pays for one look at its headers.
+    def begin(self, scope: Any, proto: Any, note: Note | None) -> Any:
+        """Begin one request; one without an id pays for a look at its headers."""
         if NAME in scope.headers and (told := request_id(scope.headers)):
             more = [(NAME, told)]
             if "origin" in scope.headers:
                 more.append(("access-control-expose-headers", "X-Request-Id"))
             proto = Noted(proto, more)
-        return self._answer(scope, proto)
+        return self._begin(scope, proto, note)
 
 
 def request_id(headers: Any) -> str:
     """The id that a request has from its client: printable, and of bounded length; else empty."""
-    told: str = headers.get(NAME, "")
-    return told if _ID.fullmatch(told) else ""
+    told: str | None = headers.get(NAME)
+    return told if told is not None and _ID.fullmatch(told) else ""

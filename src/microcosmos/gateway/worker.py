@@ -6,21 +6,23 @@ import asyncio
 import contextlib
 import os
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from functools import partial
 from typing import Any
 
-from granian._granian import SocketHolder
+from granian._granian import RSGIWorker, SocketHolder
 from granian.constants import HTTPModes, SSLProtocols
 from granian.http import HTTP1Settings, HTTP2Settings
-from granian.server.embed import Server
+from granian.server.embed import AsyncWorker, Server
 
 from microcosmos.base import errors
 from microcosmos.base.tasks import background
 from microcosmos.base.tls import Files
 
-from .front.request import Noted
+from .handing import Begin, Handing, Note, answers, begin_of
 from .http2 import Http2
 from .idle import Idle
+from .request import Noted
 
 BACKLOG = 1024
 HEADERS_LIMIT = 64 * 1024
@@ -54,11 +56,32 @@ _PER_WORKER = 4096
 _CLOSE = [("connection", "close")]
 
 
+def _nothing() -> None:
+    pass
+
+
+async def _run(
+    number: int, stop: Any, entry: _Entry, listening: Any, loop: Any, *given: Any
+) -> None:
+    """Run what Granian calls a worker; it is given what Granian's own function is."""
+    *threads, backpressure, _, mode, http1, http2, websockets, files, _, tls, _ = given
+    kind: Any = RSGIWorker
+    worker = kind(
+        *(number, listening, None, *threads, backpressure, mode, http1, http2, websockets),
+        *(files, *tls, (None, None)),
+    )
+    stopped = loop.create_future()
+    stop.add_cb(lambda: loop.call_soon_threadsafe(stopped.set_result, None))
+    worker.serve_async(Handing(loop, entry.begin), loop, stop)
+    await stopped
+
+
 class _Worker(Server):
     """Granian's embedded server, listening where it is told to.
 
     Granian binds for itself, and with port sharing, which hides a port in use; so the supervisor
-    binds and hands the socket on. The one method that binds is replaced.
+    binds and hands the socket on. The one method that binds is replaced, and so is the one that
+    runs coroutines: see `handing`.
 
     HTTP/1.1 only, unless told otherwise: while Granian waits to see which version a client
     speaks, no timeout of its own runs, so that `Idle` has to look after the connections.
@@ -74,6 +97,8 @@ class _Worker(Server):
         websockets: bool,
     ) -> None:
         self._listening = listening
+        wrap: Any = AsyncWorker.wrap_target
+        self._spawn_rsgi_worker = wrap(_run)
         super().__init__(
             app,
             backlog=BACKLOG,
@@ -110,23 +135,21 @@ class _Entry:
     """What Granian calls: the application, behind something else while the worker leaves."""
 
     def __init__(self, app: Any) -> None:
-        self.app = app
-        self._answer = app.__rsgi__
+        self._begin = begin_of(app)
 
-    def __rsgi__(self, scope: Any, proto: Any) -> Any:
-        return self._answer(scope, proto)
+    def begin(self, scope: Any, proto: Any, note: Note | None) -> Any:
+        return self._begin(scope, proto, note)
 
     def leave(self) -> None:
         """From now on every answer says that its connection ends."""
-        answer = self.app.__rsgi__
+        self._begin = partial(_last, self._begin)
 
-        def last(scope: Any, proto: Any) -> Any:
-            # HTTP/2 has a frame of its own for this, which Granian sends when it stops.
-            if scope.proto == "http" and scope.http_version != "2":
-                proto = Noted(proto, _CLOSE)
-            return answer(scope, proto)
 
-        self._answer = last
+def _last(begin: Begin, scope: Any, proto: Any, note: Note | None) -> Any:
+    # HTTP/2 has a frame of its own for this, which Granian sends when it stops.
+    if scope.proto == "http" and scope.http_version != "2":
+        proto = Noted(proto, _CLOSE)
+    return begin(scope, proto, note)
 
 
 class Serving:
@@ -163,6 +186,7 @@ async def serve(
     tls: Files | None = None,
     http2: bool = False,
     websockets: bool = False,
+    give_up: Callable[[], None] = _nothing,
 ) -> AsyncIterator[Serving]:
     """Serve an RSGI application until the block ends; requests being answered are finished.
 
@@ -175,6 +199,7 @@ async def serve(
         tls: the certificate; None serves without TLS.
         http2: whether HTTP/2 is spoken too: chosen in the TLS handshake, or by prior knowledge.
         websockets: whether the application takes them; else they are requests like others.
+        give_up: cancels the last requests that no coroutine answers.
 
     Raises:
         errors.Unavailable: TLS does not take the certificate.
@@ -195,7 +220,7 @@ async def serve(
             yield Serving(entry, descriptor)
         finally:
             worker.stop()
-            await _drained(serving, drain)
+            await _drained(serving, drain, give_up)
 
 
 async def _started(serving: asyncio.Task[None]) -> None:
@@ -225,21 +250,16 @@ def _keep_alive(listening: socket.socket) -> None:
             listening.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
-async def _drained(serving: asyncio.Task[None], drain: float) -> None:
+async def _drained(serving: asyncio.Task[None], drain: float, give_up: Callable[[], None]) -> None:
     """Wait for the last requests, and cancel those that take too long."""
     done, _ = await asyncio.wait((serving,), timeout=drain)
     if not done:
         for task in asyncio.all_tasks():
-            if _answers(task):
+            if answers(task):
                 task.cancel()
+        give_up()
         await asyncio.wait((serving,), timeout=_CANCELLED)
     # Who does not read its answer keeps Granian's thread, which ends with the process.
     serving.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await serving
-
-
-def _answers(task: asyncio.Task[Any]) -> bool:
-    """Whether a task is one that Granian made for a request; it keeps no list of them."""
-    name: str = getattr(task.get_coro(), "__qualname__", "")
-    return name.startswith("_future_watcher_wrapper.")

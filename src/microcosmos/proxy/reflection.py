@@ -17,7 +17,7 @@ from grpc_reflection.v1alpha import reflection_pb2
 
 from microcosmos.base import errors
 
-from . import health, notation, status, wire
+from . import cosmo, health, notation, status, wire
 from .descriptors import Descriptors
 from .files import file_of, fresh_pool
 from .standing import Standing
@@ -55,7 +55,7 @@ def _own_files() -> list[FileDescriptorProto]:
     )
     errors_file = notation.read("errors", wire.ERRORS)
     status_file = notation.read("google.rpc", wire.STATUS)
-    return [alpha, v1, _file_of(health_pb2), errors_file, status_file]
+    return [alpha, v1, _file_of(health_pb2), errors_file, status_file, cosmo.file()]
 
 
 class Reflection:
@@ -106,7 +106,10 @@ class Reflection:
 
     def _services(self) -> Any:
         answer = _Response()
-        for name in sorted((V1, V1ALPHA, health.NAME, *self._descriptors.handlers())):
+        own = [V1, V1ALPHA, health.NAME]
+        if self._descriptors.service_of(cosmo.FUNCTIONS) is not None:
+            own.append(cosmo.NAME)
+        for name in sorted((*own, *self._descriptors.handlers())):
             answer.list_services_response.service.add(name=name)
         return answer
 

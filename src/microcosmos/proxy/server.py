@@ -16,14 +16,14 @@ from microcosmos.base import errors
 from microcosmos.registry import Table
 from microcosmos.rpc import MAX_BODY, Client
 
-from . import health, reflection, status
+from . import cosmo, health, reflection, status
 from .debug import Ask
 from .descriptors import Schemas
 from .headers import Headers
 from .numbers import Numbers
 from .standing import Standing
 from .tls import Shown
-from .visitors import Visit, Visitors
+from .visitors import ADDRESS, Visit, Visitors
 from .worlds import Answering, Open, World, Worlds
 
 log = logging.getLogger("microcosmos.proxy")
@@ -63,6 +63,7 @@ async def serve_proxy(
     stats: Ask | None = None,
     access: Access | None = None,
     worlds: Open | None = None,
+    admin: cosmo.Admin | None = None,
 ) -> AsyncIterator[str]:
     """Answer gRPC while the context is open, and give the address with its real port.
 
@@ -78,6 +79,8 @@ async def serve_proxy(
         access: who may call; services of ours ask for themselves, but the proxy does not let in
             what shows a bad token. None lets everybody do everything.
         worlds: gives namespaces other than `micro`; without it there are none.
+        admin: what clients of this machine may show to CosmoCompute's control plane without a
+            login; None lets in nobody so.
 
     Raises:
         errors.Conflict: the address cannot be listened on.
@@ -92,6 +95,7 @@ async def serve_proxy(
     builtin = {
         **reflection.handlers(door.reflect),
         **health.handlers(default.descriptors, table, standing),
+        **cosmo.handlers(door.enter, admin),
     }
     server = aio.server(options=OPTIONS)
     server.add_generic_rpc_handlers((_Paths(door, builtin),))
@@ -155,6 +159,15 @@ class _Door:
             await there.calls.answer(path, headers, visit, context)
 
         await self._let_in(path, context, answer)
+
+    async def enter(self, context: _Context) -> cosmo.Visitor:
+        """Let in a call of CosmoCompute's control plane."""
+        headers = Headers(context.invocation_metadata() or (), context.time_remaining())
+        context.set_trailing_metadata(((TRACE, headers.trace()),))
+        visit = self._visitors.look_at(headers, context.peer())
+        there = await self._worlds.get(visit.namespace)
+        headers.metadata.pop(ADDRESS, None)
+        return cosmo.Visitor(there.client, headers, visit.shown is not None)
 
     async def reflect(self, _: object, context: _Context) -> AsyncIterator[Any]:
         """Answer what there is, to who may read the registry."""

@@ -20,7 +20,9 @@ AUTH = "auth"
 
 _AUTHORIZATION = context.AUTHORIZATION.lower()
 _NAMESPACE = context.NAMESPACE.lower()
-_ADDRESS = context.CLIENT_ADDRESS.lower()
+ADDRESS = context.CLIENT_ADDRESS.lower()
+"""The metadata that tells `AUTH` where a client is."""
+
 _PEER = re.compile(r"(?:ipv4:(?P<four>[\d.]+)|ipv6:\[(?P<six>[^\]%]+)[^\]]*\]):\d+")
 _LOCAL = "unix:"
 
@@ -66,7 +68,7 @@ class Visitors:
         metadata = headers.metadata
         if not peer.startswith(_LOCAL):
             # A gateway, which comes by the socket, has looked whose the address is.
-            metadata[_ADDRESS] = address_of(peer)
+            metadata[ADDRESS] = address_of(peer)
         shown = metadata.get(_AUTHORIZATION)
         if self._access is None:
             return Visit(context.DEFAULT_NAMESPACE, shown)
@@ -110,7 +112,7 @@ class Visitors:
             errors.Error: see `admit`.
         """
         if service != AUTH:
-            headers.metadata.pop(_ADDRESS, None)
+            headers.metadata.pop(ADDRESS, None)
         if known is not None and SUBJECT in known.metadata:
             self.admit(visit, service, endpoint)
 

@@ -219,6 +219,22 @@ message ReadBlockListRequest:
 message ReadBlockListResponse: 1 ids repeated string
 """
 
+GREET = """
+service ControlPlane: CommitRouteHandler(CommitRouteHandlerRequest) -> CommitRouteHandlerResponse;
+  GetCurrentConsumption(GetCurrentConsumptionRequest) -> GetCurrentConsumptionResponse
+enum RouteHandlerLanguage: 0 ROUTE_HANDLER_Invalid; 1 Javascript
+message CommitRouteHandlerRequest: 1 OrganizationId string; 2 Committer string;
+  3 CommitMessage string; 4 Route string; 5 HandlerScriptLanguage RouteHandlerLanguage;
+  6 HandlerScriptBody string
+message CommitRouteHandlerResponse: 1 Success bool; 2 Error string
+message GetCurrentConsumptionRequest: 1 OrganizationId string
+message GetCurrentConsumptionResponse: 1 Details ConsumptionDetail; 2 Error Error
+message ConsumptionDetail: 1 TotalRequestCount uint64; 2 TotalResponseBytes uint64;
+  3 TotalExecutionTimeMicroseconds uint64; 4 TotalConsumptionByteMilliseconds uint64
+message Error: 1 Message string
+"""
+"""CosmoCompute's control plane, whose package kept the name of a template."""
+
 PACKAGES = {
     "api": API,
     "auth": AUTH,

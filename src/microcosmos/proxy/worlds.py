@@ -50,7 +50,7 @@ class Answering:
         self.descriptors = Descriptors(world.table, world.numbers, world.schemas)
         self.reflection = Reflection(self.descriptors, standing)
         # What the proxy passes on is nobody's but its caller's.
-        client = world.client.showing(None)
+        self.client = client = world.client.showing(None)
         debug = Debug(world.table, world.stats)
         self.calls = Calls(client, world.table, self.descriptors, standing, debug, visitors)
 

@@ -10,9 +10,7 @@ blocks.py      who is refused
 blocklist.py   the core's list of the blocked, served as `Api`, and followed
 limits.py      how much anyone may ask for
 counters.py    what has been asked for, in memory that the gateways share
-patterns.py    paths with fields in them
 routing.py     hosts, routes and redirects
 static.py      files of a folder
 cache.py       answers that are given again
-request.py     a request as the policies change it
 """

@@ -18,10 +18,10 @@ from typing import Any, NamedTuple
 from microcosmos.base import context, errors, names
 from microcosmos.gateway import answer
 from microcosmos.gateway.encodings import accepts, has_copy
+from microcosmos.gateway.request import Changed, Pairs
 from microcosmos.registry import Endpoint, Table
 
 from . import settings
-from .request import Changed, Pairs
 
 log = logging.getLogger("microcosmos.gateway")
 

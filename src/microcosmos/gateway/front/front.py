@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,7 +15,9 @@ from microcosmos.auth.interface import Account
 from microcosmos.base import context, errors, names
 from microcosmos.base.clock import SYSTEM, Clock
 from microcosmos.gateway import answer
+from microcosmos.gateway.handing import Note, begin_of, traced
 from microcosmos.gateway.receive import discard
+from microcosmos.gateway.request import Changed, Noted, Pairs
 from microcosmos.registry import Table
 from microcosmos.rpc.client import is_token
 
@@ -26,7 +28,6 @@ from .cache import Cache
 from .counters import Counters
 from .limits import Asked, Limits
 from .proxies import Proxies
-from .request import Changed, Noted, Pairs
 from .routing import Moved, Routing, Way, host_of
 from .settings import NONE, Settings
 
@@ -44,6 +45,8 @@ class App(Protocol):
     """The gateway, as the policies see it."""
 
     ready: bool
+
+    def owns(self, path: str) -> bool: ...
 
     def __rsgi__(self, scope: Any, proto: Any) -> Coroutine[Any, Any, None]: ...
 
@@ -76,6 +79,7 @@ class Front:
     ) -> None:
         self._gateway = app
         self._app: Serve = app.__rsgi__
+        self._begin = begin_of(app)
         self._table = table
         self._counters_path = counters
         self._counters: Counters | None = None
@@ -90,8 +94,14 @@ class Front:
         self._choose()
 
     def __rsgi__(self, scope: Any, proto: Any) -> Coroutine[Any, Any, None]:
-        """Answer one request; Granian's entry."""
+        """Answer one request; the entry of who waits for that."""
         return self._serve(scope, proto)
+
+    def begin(self, scope: Any, proto: Any, note: Note | None) -> Awaitable[None] | None:
+        """Begin one request."""
+        if self._serve is self._app:
+            return self._begin(scope, proto, note)
+        return self._serve(traced(scope, note), proto)
 
     @property
     def settings(self) -> Settings:
@@ -237,7 +247,7 @@ class Front:
 
     def _is_known(self, path: str) -> bool:
         """Whether a path is the gateway's or a service's; any may be while nothing is known."""
-        if path in _OWN or not self._gateway.ready:
+        if path in _OWN or not self._gateway.ready or self._gateway.owns(path):
             return True
         try:
             return self._table.knows(names.from_path(path)[0])

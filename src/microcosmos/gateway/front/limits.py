@@ -10,12 +10,12 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from microcosmos.base import errors, names
+from microcosmos.base.patterns import Pattern, parts_of
+from microcosmos.gateway.request import Pairs
 
 from . import settings
 from .addresses import counted
 from .counters import Counters, Value
-from .patterns import Pattern, parts_of
-from .request import Pairs
 
 # Slots tell times since then: a float of seconds since 1970 has no room for fractions of a µs.
 _EPOCH = 1_700_000_000.0

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from microcosmos.gateway.request import Pairs, without
+
 from . import settings
 from .addresses import Networks, canonical, network
-from .request import Pairs, without
 
 HOPS = 32
 """The most proxies in a row that are looked through for the client's address."""

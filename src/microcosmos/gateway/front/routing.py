@@ -10,10 +10,10 @@ from typing import Generic, NamedTuple, TypeVar
 from urllib.parse import quote_plus, unquote_plus
 
 from microcosmos.base import errors, names
+from microcosmos.base.patterns import Pattern, fill, parts_of
 from microcosmos.registry import Table
 
 from . import settings
-from .patterns import Pattern, fill, parts_of
 
 T = TypeVar("T", settings.Route, settings.Redirect)
 

@@ -12,9 +12,9 @@ from urllib.parse import urlsplit
 import msgspec
 
 from microcosmos.base import codec, errors, names
+from microcosmos.base.patterns import Pattern, fields_of
 
 from .addresses import network
-from .patterns import Pattern, fields_of
 
 NAME = "gateway.toml"
 """The file's name in `MICRO_HOME`."""

@@ -12,9 +12,9 @@ from urllib.parse import quote
 
 from microcosmos.base import errors
 from microcosmos.gateway.encodings import accepts, has_copy
+from microcosmos.gateway.request import Pairs
 
 from . import settings
-from .request import Pairs
 from .routing import of_host
 
 _INDEX = "index.html"

@@ -9,6 +9,8 @@ import msgspec
 
 from microcosmos import __version__
 from microcosmos.base import codec, errors, names
+from microcosmos.functions.requests import OF_FUNCTIONS
+from microcosmos.functions.showing import path_of
 from microcosmos.registry.interface import Described, Description
 from microcosmos.rpc.http import HANDLER
 
@@ -57,8 +59,9 @@ def part(descriptions: list[Description]) -> Part:
             for path, item in raw.path_items(first.name, versions[0][1]).items():
                 items[path] = items.get(path, {}) | item
             continue
-        path = names.to_path(first.name, endpoint)
-        if _leads_to(path, first.name, endpoint):
+        function = first.metadata.items() >= OF_FUNCTIONS.items()
+        path = path_of(first.name) if function else names.to_path(first.name, endpoint)
+        if function or _leads_to(path, first.name, endpoint):
             items[path] = path_item(first.name, versions, components)
     return Part(
         name=first.name,

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from microcosmos.base import errors
-from microcosmos.gateway.front.patterns import Pattern, parts_of
+from microcosmos.base.patterns import Pattern, parts_of
 from microcosmos.registry import Endpoint, Table
 from microcosmos.rpc.http import HANDLER, METHODS, PATH
 

@@ -1,0 +1,3 @@
+function handler(request) {
+  return request.json();
+}

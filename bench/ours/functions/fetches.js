@@ -1,0 +1,4 @@
+async function handler(request, env) {
+  const response = await fetch(env.URL);
+  return response.text();
+}

@@ -1,0 +1,28 @@
+"""One worker by itself: ``python -m microcosmos.functions.quickjs SOCKET``."""
+
+from __future__ import annotations
+
+import socket
+import sys
+from pathlib import Path
+
+from .worker import run
+
+
+def main() -> int:
+    """Listen on the socket that is named, and work."""
+    if len(sys.argv) != 2:
+        sys.stderr.write("usage: python -m microcosmos.functions.quickjs SOCKET\n")
+        return 64
+    path = Path(sys.argv[1])
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+        listener.bind(str(path))
+        path.chmod(0o600)
+        listener.listen(128)
+        run(listener)
+    path.unlink(missing_ok=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

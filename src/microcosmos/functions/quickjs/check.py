@@ -1,0 +1,95 @@
+"""Looking at a source without running it."""
+
+from __future__ import annotations
+
+import re
+
+from _quickjs import Context  # type: ignore[import-not-found]
+
+from microcosmos.functions.wire import Checked, Source
+
+from .limits import CHECK_CPU, CHECK_HEAP, STACK
+from .realm import Failure
+
+_STOP = "throw 0;"
+"""Put before a source on its first line, so that no statement of it is reached."""
+
+_STRICT = re.compile(
+    r"""(?:\s|//[^\n]*\n|/\*[^]*?\*/)*(?:"use strict"|'use strict')""".replace("[^]", r"[\s\S]")
+)
+_MODULE = re.compile(r"^\s*(?:import\b(?!\s*\()|export\b)", re.MULTILINE)
+_AT = re.compile(r"<input>:(\d+):(\d+)")
+_NAMES = ("handler", "consume", "scheduled")
+
+
+def check(source: Source) -> Checked:
+    """What is wrong with a source, or else its form."""
+    if source.language != "javascript":
+        return Checked(message=f"{source.language} is not checked here")
+    if "\0" in source.code:
+        before = source.code.partition("\0")[0]
+        line = before.count("\n") + 1
+        return Checked(
+            line=line, column=len(before) - before.rfind("\n"), message="a NUL character"
+        )
+    context = _fresh()
+    wrong = _wrong(context.eval, source.code)
+    if wrong is None:
+        return Checked(form="handler" if _handles(context) else "script")
+    as_module = _wrong(_fresh().module, source.code)
+    if as_module is None:
+        return Checked(form="module")
+    return as_module if _MODULE.search(source.code) else wrong
+
+
+def _fresh() -> Context:
+    context = Context()
+    context.set_max_stack_size(STACK)
+    context.set_memory_limit(CHECK_HEAP)
+    context.set_time_limit(CHECK_CPU)
+    return context
+
+
+def _wrong(parse: object, code: str) -> Checked | None:
+    """The error of syntax in a code; None if there is none."""
+    stop = ("'use strict';" if _STRICT.match(code) else "") + _STOP
+    try:
+        parse(stop + code)  # type: ignore[operator]
+    except Failure as error:
+        text = str(error)
+    except (ValueError, TypeError) as error:
+        return Checked(message=str(error))
+    else:
+        # A module has run into the stop, but tells it by a promise.
+        return None
+    if text.startswith("SyntaxError: "):
+        return _found(text.removeprefix("SyntaxError: "), len(stop))
+    if text.startswith(("0", "ReferenceError: could not load module")):
+        return None
+    if text.startswith("InternalError: interrupted"):
+        return Checked(message=f"it takes more than {CHECK_CPU:g} s to read")
+    return Checked(message=text.partition("\n")[0])
+
+
+def _found(text: str, shift: int) -> Checked:
+    message, _, rest = text.partition("\n")
+    at = _AT.search(rest)
+    line, column = (int(at[1]), int(at[2])) if at else (0, 0)
+    if line == 1:
+        column = max(column - shift, 1)
+    return Checked(line=line, column=column, message=message)
+
+
+def _handles(context: Context) -> bool:
+    """Whether a source that was read, but not run, has a handler at its top.
+
+    Functions are there already; names of the others are known, but without a value yet.
+    """
+    for name in _NAMES:
+        try:
+            if context.eval(f"typeof {name} === 'function' || '{name}' in globalThis"):
+                return True
+        except Failure as error:
+            if "is not initialized" in str(error):
+                return True
+    return False

@@ -1,0 +1,142 @@
+"""What has gone wrong, as errors for those who asked and as text for the log."""
+
+from __future__ import annotations
+
+import re
+
+from microcosmos.base import errors
+from microcosmos.functions.interface import Limits, Unit
+
+from .limits import LOAD_CPU
+from .prelude import BELOW, LINES
+
+CPU, MEMORY, STACK, BROKEN = "cpu", "memory", "stack", "broken"
+
+_FRAME = re.compile(r"^ {4}at (?:.*? \()?<input>:(\d+):(\d+)\)?$")
+_WHERE = re.compile(r"<input>:(\d+)")
+
+_THROWS_NULL = re.compile(r"\b(?:throw|reject)\s*\(?\s*null\b")
+
+
+def broken(text: str) -> str:
+    """Which limit the engine ended a function by; empty if by none."""
+    if text.startswith("InternalError: interrupted"):
+        return CPU
+    # Where there was not even room for an error, there is none.
+    if text.startswith(("InternalError: out of memory", "null")):
+        return MEMORY
+    if text.startswith("RangeError: Maximum call stack size exceeded"):
+        return STACK
+    return ""
+
+
+def throws_null(code: str) -> bool:
+    """Whether a code may throw null itself, as the engine does when it has no memory left."""
+    return _THROWS_NULL.search(code) is not None
+
+
+def limit(which: str, limits: Limits) -> errors.Error:
+    """The error of a function that has used too much."""
+    said = {
+        CPU: f"more than {limits.cpu * 1000:g} ms of the processor at a stretch",
+        "wall": f"more than {limits.wall:g} s until the answer",
+        MEMORY: f"more than {_mebibytes(limits.heap)} of memory",
+        STACK: "a recursion that is too deep",
+        "output": f"an answer of more than {_mebibytes(limits.response)} that is not streamed",
+        "fetches": f"more than {limits.fetches} sub-requests and uses of bindings in one request",
+        "concurrency": f"more than {limits.concurrency} requests at a time",
+    }
+    if which not in said:
+        return exception()
+    return errors.Unavailable(f"functions.limit.{which}", f"the function was ended: {said[which]}")
+
+
+def exception() -> errors.Error:
+    """The error of a function that has thrown something."""
+    return errors.InternalServerError(
+        "functions.exception", "the function has failed; its log says why"
+    )
+
+
+def load() -> errors.Error:
+    """The error of a function that fails before it has answered anything."""
+    return errors.InternalServerError(
+        "functions.load", "the function fails when it is loaded; its log says why"
+    )
+
+
+def loading(error: Exception, unit: Unit, shift: int) -> str:
+    """What the log is to say of a function that could not be loaded.
+
+    Args:
+        error: that ended it.
+        unit: of the function.
+        shift: lines that come before its own.
+    """
+    text = str(error).removesuffix("\nundefined")
+    which = broken(text)
+    if which == CPU:
+        return f"the function takes more than {LOAD_CPU:g} s of the processor to load"
+    if which and not (which == MEMORY and throws_null(unit.code)):
+        return limit(which, unit.limits).detail
+    return trace(text, unit.main, shift)
+
+
+def unfit(what: str) -> errors.Error:
+    """The error of an answer that is none."""
+    return errors.InternalServerError(
+        "functions.answer",
+        f"the function has answered {what}; it must be a text, bytes, a JSON value or a Response",
+    )
+
+
+def unsettled() -> errors.Error:
+    """The error of a promise that nothing can settle any more."""
+    return errors.InternalServerError(
+        "functions.unsettled", "the function waits for something that cannot come any more"
+    )
+
+
+def lost() -> errors.Error:
+    """The error of requests that end because another one of the function was ended."""
+    return errors.ConnectionLost(
+        "functions.lost", "the function was ended because of another request"
+    )
+
+
+def unloaded(slot: int) -> errors.Error:
+    """The error of a slot that nothing is in."""
+    return errors.Unavailable("functions.unloaded", f"nothing is loaded in slot {slot}")
+
+
+def missing(main: str, handler: str) -> errors.Error:
+    """The error of a function that has nothing to handle this by."""
+    return errors.Unimplemented("functions.handler", f"{main} has no {handler}(…) for this")
+
+
+def body(limits: Limits) -> errors.Error:
+    """The error of a request that is too large."""
+    return errors.TooLarge("functions.body", f"a body of more than {_mebibytes(limits.request)}")
+
+
+def trace(text: str, main: str, shift: int = 0) -> str:
+    """A text with the frames of a trace, in the user's own names; frames of ours are left out.
+
+    Args:
+        text: as the engine gives it.
+        main: the name of the user's file.
+        shift: lines that come before it.
+    """
+    lines = [line for line in text.split("\n") if not _ours(line)]
+    return _WHERE.sub(
+        lambda found: f"{main}:{max(int(found[1]) - shift, 1)}", "\n".join(lines)
+    ).rstrip()
+
+
+def _ours(line: str) -> bool:
+    found = _FRAME.match(line)
+    return found is not None and BELOW < int(found[1]) <= BELOW + LINES
+
+
+def _mebibytes(size: int) -> str:
+    return f"{size / 1024 / 1024:.4g} MiB"

@@ -1,0 +1,30 @@
+"""What functions may use beside their own `Limits`."""
+
+from __future__ import annotations
+
+STACK = 512 * 1024
+"""Bytes of a function's stack."""
+
+LOAD_CPU = 1.0
+"""Seconds of the processor that a function may take to load."""
+
+LINGER = 30.0
+"""Seconds that a function may go on with what it has begun after all its answers are given."""
+
+LOG_LINE = 16 * 1024
+"""Characters of a line of the log; what is longer is cut."""
+
+LOG_LINES = 2000
+"""Lines of a function that wait to be told to the host; more are dropped, which the last says."""
+
+OPERATIONS = 10_000
+"""Timers, sub-requests and uses of bindings that one function has under way."""
+
+FETCHED = 8 * 1024 * 1024
+"""Bytes of the answer of a sub-request that are read whole; what is longer comes in pieces."""
+
+CHECK_CPU = 2.0
+"""Seconds of the processor that looking at a source may take."""
+
+CHECK_HEAP = 256 * 1024 * 1024
+"""Bytes of memory that looking at a source may take."""
