@@ -343,8 +343,11 @@ class WorkerLine(Line):
             self._leave()
 
     def _leave(self) -> None:
-        """Close the line to a worker that has said goodbye, once nothing is owed."""
-        if not self.usable and not self.busy and self.living:
+        """Close the line to a worker that has said goodbye, once nothing is owed.
+
+        The host's own is closed by the worker, which has its last counts to tell.
+        """
+        if not self.usable and not self.busy and self.asked is None and self.living:
             self.close()
 
     # How it ends.

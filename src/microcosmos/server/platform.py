@@ -145,8 +145,13 @@ async def _start(
         if family.exposed:
             # The core decides by the store whether anybody may be let in at all.
             await core.ready()
-        async with tree(family.functions()) as functions, tree(family.gateways()) as gateways:
-            for one in (engine, core, functions, gateways):
+        # Workers end with the zygote, but not before they have told the host what is to be counted.
+        async with (
+            tree([family.zygote()]) as zygote,
+            tree([family.functions()]) as functions,
+            tree(family.gateways()) as gateways,
+        ):
+            for one in (engine, core, zygote, functions, gateways):
                 await one.ready()
             renewing.grown(gateways)
             with record:
@@ -231,12 +236,12 @@ class _Family:
             for name in names
         ]
 
-    def functions(self) -> list[Child]:
-        """What runs functions: the zygote of their workers, and the host."""
-        return [self._zygote(), self._child("functions", "functions", self._commands.functions)]
+    def functions(self) -> Child:
+        """The host of functions."""
+        return self._child("functions", "functions", self._commands.functions)
 
-    def _zygote(self) -> Child:
-        """Told next to nothing, as what it starts is code of others."""
+    def zygote(self) -> Child:
+        """What makes the workers of functions; told next to nothing, as they run others' code."""
         told = {
             **{name: value for name, value in os.environ.items() if name in _TOLD},
             "MICRO_HOME": str(self.home.path),

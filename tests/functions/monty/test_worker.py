@@ -332,7 +332,8 @@ async def test_what_a_lost_host_was_asked_for_fails(own: Worker) -> None:
             host.sites["http://a/"] = site
             function = await body(
                 own,
-                "try:\n    fetch('http://a/')\nexcept RuntimeError as e:\n    return str(e)",
+                "try:\n    fetch('http://a/', method='PUT')\n"
+                "except RuntimeError as e:\n    return str(e)",
             )
             stream = function.begin()
             await asked.wait()

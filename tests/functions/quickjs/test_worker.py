@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import socket
 import subprocess
@@ -199,6 +200,28 @@ async def test_a_fetched_body_has_a_limit(worker: Worker) -> None:
 
         worker.sites["http://big.test/"] = lambda fetch: (Answer(status=200), pieces())
         assert (await function.get()).json == [413, "functions.fetch"]
+
+
+async def test_what_was_asked_for_is_cancelled_with_its_realm(worker: Worker) -> None:
+    async with worker:
+        asked = asyncio.Event()
+
+        async def never(fetch: object) -> Answer:
+            asked.set()
+            await asyncio.Event().wait()
+            raise AssertionError
+
+        worker.sites["http://slow.test/"] = never
+        function = await worker.load(
+            "async function handler({ path }) { if (path) for (;;);"
+            " await fetch('http://slow.test/') }",
+            limits=Limits(cpu=0.05),
+        )
+        waiting = function.begin()
+        await asked.wait()
+        assert (await function.get("loop")).id == "functions.limit.cpu"
+        assert (await waiting.answer()).id == "functions.lost"
+        await worker.until(lambda: worker.cancelled)
 
 
 async def test_a_file_of_the_host_is_out_of_reach(worker: Worker, tmp_path: Path) -> None:

@@ -27,6 +27,12 @@ PAUSE = 0.1
 LINES = 10_000
 """Lines of logs that are kept while there is no host; older ones are forgotten."""
 
+HOST_PATIENCE = 2.0
+"""Seconds that what functions ask of their host waits while that is being started again."""
+
+_SAFE = ("GET", "HEAD", "OPTIONS")
+_READS = ("get", "list")
+
 _NOTE = 1000
 """Lines in one note."""
 
@@ -71,7 +77,12 @@ class Host:
         self._heaps: dict[int, int] = {}
         self._news = asyncio.Event()
         self._sequence = 0
+        self._telling = asyncio.Lock()
         self._loop = asyncio.get_running_loop()
+
+    def on(self, line: Line) -> bool:
+        """Whether this line is the host's."""
+        return line is self._line
 
     def found(self, line: Line) -> None:
         """The host is at the other end of a line."""
@@ -86,7 +97,7 @@ class Host:
             return
         self._line = None
         self._there.clear()
-        gone = errors.ConnectionLost("functions.host", "the host of functions went away")
+        gone = _gone()
         for waiter in self._waiting.values():
             if not waiter.done():
                 waiter.set_exception(gone)
@@ -134,14 +145,43 @@ class Host:
             errors.Error: what the host says, or that it went away.
         """
         await self._there.wait()
-        line = self._line
-        assert line is not None
+        return await self._asked(self._said(slot, word, body))
+
+    async def _ask(self, slot: int, word: str, body: bytes, *, again: bool) -> Reply:
+        """Ask for something of a function's; waits a moment for a host that is being started.
+
+        Args:
+            slot: of the function.
+            word: of `wire`.
+            body: its JSON.
+            again: whether another host may be asked when this one goes away.
+
+        Raises:
+            errors.Error: what the host says, or that it went away.
+        """
+        while True:
+            try:
+                async with asyncio.timeout(HOST_PATIENCE):
+                    await self._there.wait()
+            except TimeoutError:
+                raise _gone() from None
+            try:
+                return await self._asked(self._said(slot, word, body))
+            except errors.ConnectionLost:
+                if not again:
+                    raise
+
+    def _said(self, slot: int, word: str, body: bytes) -> int:
+        """Send a question; its number."""
+        assert self._line is not None
         number = next(self._numbers)
-        waiter: asyncio.Future[Reply] = self._loop.create_future()
-        self._waiting[number] = waiter
-        line.send(frames.REQUEST, number, wire.pack_request(slot, word.encode(), body))
+        self._waiting[number] = self._loop.create_future()
+        self._line.send(frames.REQUEST, number, wire.pack_request(slot, word.encode(), body))
+        return number
+
+    async def _asked(self, number: int) -> Reply:
         try:
-            return await waiter
+            return await self._waiting[number]
         except asyncio.CancelledError:
             self.leave(number)
             raise
@@ -156,7 +196,8 @@ class Host:
 
     async def fetch(self, slot: int, fetch: wire.Fetch, most: int) -> tuple[int, Any, bytes]:
         """Make a sub-request; its status, headers and whole body of so many bytes at most."""
-        reply = await self.ask(slot, wire.FETCH, wire.encode(fetch))
+        again = fetch.method in _SAFE
+        reply = await self._ask(slot, wire.FETCH, wire.encode(fetch), again=again)
         try:
             return reply.status, reply.headers, await reply.whole(most)
         finally:
@@ -164,7 +205,8 @@ class Host:
 
     async def use(self, slot: int, use: wire.Use, most: int) -> Any:
         """Use a binding."""
-        reply = await self.ask(slot, wire.CALL, wire.encode(use))
+        again = use.binding != "call" and use.verb in _READS
+        reply = await self._ask(slot, wire.CALL, wire.encode(use), again=again)
         try:
             return msgspec.json.decode(await reply.whole(most) or b"null")
         finally:
@@ -195,8 +237,18 @@ class Host:
             self._news.clear()
             await self.told()
 
+    async def last_told(self) -> None:
+        """Tell the host all there is, until it has it; nothing, if there is no host."""
+        while self._there.is_set() and (self._lines or self._counts or self._telling.locked()):
+            async with self._telling:
+                await self._told()
+
     async def told(self) -> None:
         """Tell the host what there is, until it has it."""
+        async with self._telling:
+            await self._told()
+
+    async def _told(self) -> None:
         lines = [self._lines.popleft() for _ in range(min(len(self._lines), _NOTE))]
         counts, self._counts = self._counts, {}
         heaps, self._heaps = self._heaps, {}
@@ -217,6 +269,10 @@ class Host:
             except errors.Error as error:
                 _log.warning("the host does not take notes: %s", error)
                 await asyncio.sleep(PAUSE)
+
+
+def _gone() -> errors.ConnectionLost:
+    return errors.ConnectionLost("functions.host", "the host of functions went away")
 
 
 def encoded(body: bytes | None) -> str:

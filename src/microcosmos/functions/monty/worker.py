@@ -36,6 +36,9 @@ _SPARE = 1
 PATIENCE = 10.0
 """Seconds of silence after which a worker that leaves closes what lines are still open."""
 
+LAST_WORDS = 1.0
+"""Seconds that it has then to tell the host what that has not heard yet."""
+
 
 def run(listener: socket.socket) -> None:
     """Work for whoever connects, until SIGTERM; ends the process."""
@@ -54,8 +57,9 @@ async def _work(listener: socket.socket) -> None:
         server = await loop.create_unix_server(worker.accept, sock=listener)
         telling = asyncio.create_task(worker.host.tell())
         await worker.goaway.wait()
-        server.close()
+        # A host that is started anew meanwhile may still come.
         await worker.leave()
+        server.close()
         telling.cancel()
 
 
@@ -98,23 +102,31 @@ class Worker:
         return line
 
     async def leave(self) -> None:
-        """Ask for no new requests; returns when all lines have been closed.
+        """Ask for no new requests; returns when all lines have been closed, the host's by itself.
 
         What comes nevertheless is answered. Lines that nobody closes or uses are closed here.
         """
         self._leaving = True
         for line in self._lines:
             line.send(frames.GOAWAY, 0, b"")
-        while self._lines:
+        while not self._alone():
             self._change.clear()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(PATIENCE):
                     await self._change.wait()
                     continue
             if not any(self._lines.values()):
-                for line in self._lines:
-                    line.abort()
+                break
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LAST_WORDS):
+                await self.host.last_told()
+        for line in list(self._lines):
+            line.close()
         self._pool.end()
+
+    def _alone(self) -> bool:
+        """Whether nobody can ask for anything any more, and nothing is under way."""
+        return all(self.host.on(line) and not tasks for line, tasks in self._lines.items())
 
     def _lost(self, line: Line) -> None:
         for task in self._lines.pop(line).values():

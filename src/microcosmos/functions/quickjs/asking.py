@@ -19,6 +19,9 @@ from .incoming import Incoming
 from .limits import FETCHED, OPERATIONS
 from .run import Run
 
+_SAFE = ("GET", "HEAD", "OPTIONS")
+_READS = ("get", "list")
+
 Settle = Callable[..., None]
 """Tells the function: its run, the number of what it asked for, whether that went well, what."""
 
@@ -75,7 +78,8 @@ class Asking:
         """Use a binding."""
         if self._counts(run, number):
             use = wire.Use(binding=binding, verb=verb, arguments=arguments, trace=run.trace)
-            self._ask(run, number, wire.CALL, wire.encode(use), self._used)
+            again = binding != "call" and verb in _READS
+            self._ask(run, number, wire.CALL, wire.encode(use), self._used, again)
 
     def fetch(
         self,
@@ -100,7 +104,8 @@ class Asking:
             redirect=redirect,
             trace=run.trace,
         )
-        self._ask(run, number, wire.FETCH, wire.encode(fetch), self._fetched)
+        again = method in _SAFE
+        self._ask(run, number, wire.FETCH, wire.encode(fetch), self._fetched, again)
 
     # Bodies that come.
 
@@ -175,13 +180,14 @@ class Asking:
         word: str,
         body: bytes,
         answer: Callable[[int, int, int, bytes], None],
+        again: bool,
     ) -> None:
         asked = 0
 
         def received(kind: int, payload: bytes) -> None:
             answer(number, asked, kind, payload)
 
-        asked = self._host.ask(self._slot, word, body, received)
+        asked = self._host.ask(self._slot, word, body, received, again=again)
         self._begin(run, number, partial(self._host.cancel, asked))
 
     def _used(self, number: int, asked: int, kind: int, payload: bytes) -> None:

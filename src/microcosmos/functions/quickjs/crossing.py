@@ -1,4 +1,7 @@
-"""Bytes into the engine, which takes texts only, and no NUL in them."""
+"""What crosses between the engine and here: texts, and lists of lists as JSON.
+
+A NUL goes in, but cuts what comes out; half a character goes neither way.
+"""
 
 from __future__ import annotations
 
@@ -8,24 +11,15 @@ from typing import Any
 
 import msgspec
 
-TEXT, ESCAPED, BASE64 = range(3)
+TEXT, BASE64 = range(2)
 
 
 def crossing(body: bytes) -> tuple[str, int]:
-    """A body as a text, and its form: as it is, as a JSON string, or in base64."""
+    """A body as a text, and its form: as it is, or in base64."""
     try:
-        text = body.decode()
+        return body.decode(), TEXT
     except UnicodeDecodeError:
         return base64.b64encode(body).decode(), BASE64
-    if "\0" in text:
-        return json.dumps(text), ESCAPED
-    return text, TEXT
-
-
-def head(said: bytes) -> str:
-    """The head of a request; what cannot be in a text becomes U+FFFD."""
-    text = said.decode("utf-8", "replace")
-    return text.replace("\0", "\ufffd") if "\0" in text else text
 
 
 def asked(text: str) -> list[list[Any]]:

@@ -13,7 +13,7 @@ from microcosmos.functions.interface import Counts
 from microcosmos.rpc import frames
 from microcosmos.rpc.line import Line
 
-from .limits import LOG_LINE, LOG_LINES
+from .limits import HOST_PATIENCE, LOG_LINE, LOG_LINES
 
 SOON = 0.2
 """Seconds until something new is told."""
@@ -24,13 +24,32 @@ Receiver = Callable[[int, bytes], None]
 _GONE = errors.Unavailable("functions.host", "what functions ask is not answered just now")
 
 
+class _Asked:
+    """Something that was asked for.
+
+    Attributes:
+        payload: how it is asked.
+        receiver: takes the answer.
+        again: whether it may be asked again when nobody knows what became of it.
+        held: refuses it, while it waits for a host; None once it is on its way.
+    """
+
+    __slots__ = ("again", "held", "payload", "receiver")
+
+    def __init__(self, payload: bytes, receiver: Receiver, again: bool) -> None:
+        self.payload = payload
+        self.receiver = receiver
+        self.again = again
+        self.held: asyncio.TimerHandle | None = None
+
+
 class Host:
-    """Whoever said `HOST` last. Nobody may have yet."""
+    """Whoever said `HOST` last. Nobody may have yet, or just now."""
 
     def __init__(self) -> None:
         self._line: Line | None = None
         self._numbers = itertools.count(wire.ASKED)
-        self._asked: dict[int, Receiver] = {}
+        self._asked: dict[int, _Asked] = {}
 
     @property
     def there(self) -> bool:
@@ -43,27 +62,43 @@ class Host:
 
     def found(self, line: Line) -> None:
         """This line is the host's from now on."""
-        if line is not self._line:
-            self._leave()
-            self._line = line
+        if line is self._line:
+            return
+        self._leave()
+        self._line = line
+        for number, asked in self._asked.items():
+            if asked.held is not None:
+                asked.held.cancel()
+                asked.held = None
+            line.send(frames.REQUEST, number, asked.payload)
 
     def lost(self, line: Line) -> None:
         """A line is gone."""
         if line is self._line:
-            self._line = None
             self._leave()
 
-    def ask(self, slot: int, word: str, body: bytes, receiver: Receiver) -> int:
-        """Ask for something; the answer goes to the receiver until it is forgotten."""
+    def ask(
+        self, slot: int, word: str, body: bytes, receiver: Receiver, *, again: bool = False
+    ) -> int:
+        """Ask for something; the answer goes to the receiver until it is forgotten.
+
+        Args:
+            slot: of the function that asks; 0 is the worker itself.
+            word: of `wire`.
+            body: its JSON.
+            receiver: takes the frames of the answer.
+            again: whether another host may be asked when this one goes away.
+        """
         number = next(self._numbers)
         if number >= 2 * wire.ASKED:
             self._numbers = itertools.count(wire.ASKED)
             number = next(self._numbers)
-        self._asked[number] = receiver
+        payload = wire.pack_request(slot, word.encode(), body)
+        asked = self._asked[number] = _Asked(payload, receiver, again)
         if self._line is None:
-            asyncio.get_running_loop().call_soon(self._refuse, number)
+            self._hold(number, asked)
         else:
-            self.say(frames.REQUEST, number, wire.pack_request(slot, word.encode(), body))
+            self._line.send(frames.REQUEST, number, payload)
         return number
 
     def say(self, kind: int, number: int, payload: bytes = b"") -> None:
@@ -73,7 +108,9 @@ class Host:
 
     def forget(self, number: int) -> None:
         """It was answered."""
-        self._asked.pop(number, None)
+        asked = self._asked.pop(number, None)
+        if asked is not None and asked.held is not None:
+            asked.held.cancel()
 
     def cancel(self, number: int) -> None:
         """Nobody wants the answer any more."""
@@ -83,15 +120,27 @@ class Host:
 
     def received(self, kind: int, number: int, payload: bytes) -> None:
         """A frame that answers."""
-        if (receiver := self._asked.get(number)) is not None:
-            receiver(kind, payload)
+        if (asked := self._asked.get(number)) is not None:
+            asked.again = False
+            asked.receiver(kind, payload)
+
+    def _hold(self, number: int, asked: _Asked) -> None:
+        """Wait for the next host, which is as a rule there in no time."""
+        loop = asyncio.get_running_loop()
+        asked.held = loop.call_later(HOST_PATIENCE, self._refuse, number)
 
     def _refuse(self, number: int) -> None:
         self.received(frames.ERROR, number, _GONE.to_wire())
 
     def _leave(self) -> None:
-        for number in list(self._asked):
-            self._refuse(number)
+        """There is no host any more."""
+        self._line = None
+        for number, asked in list(self._asked.items()):
+            if asked.held is None:
+                if asked.again:
+                    self._hold(number, asked)
+                else:
+                    self._refuse(number)
 
 
 class Meter:

@@ -28,3 +28,9 @@ CHECK_CPU = 2.0
 
 CHECK_HEAP = 256 * 1024 * 1024
 """Bytes of memory that looking at a source may take."""
+
+DRAIN = 60.0
+"""Seconds that a worker which ends has for what is under way."""
+
+HOST_PATIENCE = 2.0
+"""Seconds that what functions ask of their host waits while that is being started again."""

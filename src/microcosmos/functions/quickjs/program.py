@@ -166,7 +166,7 @@ class Program:
             self._uncommon(line, stream, head, body, began)
             return
         number = self._numbers = self._numbers + 1
-        text = crossing.head(head)
+        text = head.decode("utf-8", "replace")
         try:
             said = realm.run(number, text)
         except Exception as error:  # noqa: BLE001 - whatever the engine ends it by
@@ -239,7 +239,7 @@ class Program:
 
     def _run(self, line: Line, stream: int, head: bytes, began: int) -> Run:
         self._numbers += 1
-        return Run(self._numbers, line, stream, crossing.head(head), began)
+        return Run(self._numbers, line, stream, head.decode("utf-8", "replace"), began)
 
     def _ready(self, run: Run, handler: str) -> Realm | None:
         """The realm to run something in, loaded again if the last one was ended."""

@@ -21,14 +21,12 @@ from microcosmos.rpc.line import Line
 from . import failures
 from .check import check
 from .host import Host, Notes
+from .limits import DRAIN
 from .program import Program
 from .realm import Spares
 from .run import Run
 
 _log = logging.getLogger(__name__)
-
-DRAIN = 60.0
-"""Seconds that a worker which ends has for what is under way."""
 
 LOOK = 0.1
 """Seconds between looks at what is under way."""
@@ -53,8 +51,9 @@ async def _work(listener: socket.socket) -> None:
         loop.add_signal_handler(number, worker.ending.set)
     server = await loop.create_unix_server(worker.accept, sock=listener)
     await worker.ending.wait()
-    server.close()
+    # A host that is started anew meanwhile may still come.
     await worker.leave()
+    server.close()
 
 
 class Worker:

@@ -3,8 +3,29 @@
 import { Outflow } from "./bodies.js";
 import { described, Ended, errorJson, firstLine, limited, mebibytes } from "./errors.js";
 import { logOf } from "./logs.js";
-import { globals, isView, lower, startsWith, stringify, substring, trimStart, uncurry } from "./platform.js";
-import { asBytes, bodyOf, bodyUsed, bytesOf, eachHeader, headersOf, isResponse, isWhole, plainText, status, wholeOf } from "./responses.js";
+import {
+  globals,
+  isView,
+  lower,
+  startsWith,
+  stringify,
+  substring,
+  trimStart,
+  uncurry,
+} from "./platform.js";
+import {
+  asBytes,
+  bodyOf,
+  bodyUsed,
+  bytesOf,
+  eachHeader,
+  headersOf,
+  isResponse,
+  isWhole,
+  plainText,
+  status,
+  wholeOf,
+} from "./responses.js";
 import { begin, finish } from "./watch.js";
 import { BINARY, ERROR, GIVEN, HTML, JSON_BODY, STREAMED, TEXT } from "./wire.js";
 
@@ -22,7 +43,9 @@ export function answer(task, value) {
   if (typeof value === "string") return whole(task, 200, isHtml(value) ? HTML : TEXT, "", value);
   if (typeof value === "object" && value !== null) {
     if (isResponse(value)) return respond(task, value);
-    if (value instanceof ArrayBuffer || isView(value)) return whole(task, 200, BINARY, "", asBytes(value));
+    if (value instanceof ArrayBuffer || isView(value)) {
+      return whole(task, 200, BINARY, "", asBytes(value));
+    }
   }
   return whole(task, 200, JSON_BODY, "", json(value));
 }
@@ -44,7 +67,9 @@ function json(value) {
   try {
     text = stringify(value);
   } catch (error) {
-    throw wrong(`an object that JSON cannot tell (${firstLine(described(error?.message ?? error))})`);
+    throw wrong(
+      `an object that JSON cannot tell (${firstLine(described(error?.message ?? error))})`,
+    );
   }
   if (text === undefined) {
     const what = value === undefined ? "nothing (undefined)" : `a ${typeof value}`;
@@ -54,7 +79,8 @@ function json(value) {
 }
 
 function wrong(what) {
-  const detail = `the function has answered ${what}; it must be a text, bytes, a JSON value or a Response`;
+  const detail =
+    `the function has answered ${what}; it must be a text, bytes, a JSON value or a Response`;
   return new Ended(500, "functions.answer", detail);
 }
 
@@ -128,7 +154,7 @@ async function stream(task, code, head, body) {
   const { line, unit } = task;
   line.reply(task.stream, code, GIVEN | STREAMED, head, "");
   task.answered(0, false);
-  const outflow = task.outflow = new Outflow(line, task.stream);
+  const outflow = task.outflow = new Outflow(task.stream).begin(line);
   outflow.stopped = () => cancel(source, "nobody reads any more").catch(() => {});
   try {
     while (outflow.open) {

@@ -2,7 +2,15 @@
 
 import { host, jsonOf } from "./host.js";
 import { admit, hold } from "./watch.js";
-import { defineProperty, indexOf, keysOf, NativePromise, running, stringify, substring } from "./platform.js";
+import {
+  defineProperty,
+  indexOf,
+  keysOf,
+  NativePromise,
+  running,
+  stringify,
+  substring,
+} from "./platform.js";
 import { limited } from "./errors.js";
 
 const VERBS = {
@@ -38,20 +46,36 @@ function binding(unit, name) {
 }
 
 function put(env, name, value) {
-  defineProperty(env, name, { __proto__: null, value, writable: true, enumerable: true, configurable: true });
+  defineProperty(env, name, {
+    __proto__: null,
+    value,
+    writable: true,
+    enumerable: true,
+    configurable: true,
+  });
 }
 
 /** Use a binding; a promise of what it answers. */
 function use(unit, binding, verb, list) {
   const task = running.getStore() ?? unit;
-  return hold(unit, new NativePromise((resolve, reject) => {
-    count(task);
-    const body = stringify({ __proto__: null, binding, verb, arguments: list, trace: task.trace });
-    host.ask(unit.slot, "call", body, (error, reply) => {
-      if (error !== null) reject(error);
-      else resolve(jsonOf(reply));
-    });
-  }));
+  return hold(
+    unit,
+    new NativePromise((resolve, reject) => {
+      count(task);
+      const body = stringify({
+        __proto__: null,
+        binding,
+        verb,
+        arguments: list,
+        trace: task.trace,
+      });
+      const again = binding !== "call" && (verb === "get" || verb === "list");
+      host.ask(unit.slot, "call", body, (error, reply) => {
+        if (error !== null) reject(error);
+        else resolve(jsonOf(reply));
+      }, again);
+    }),
+  );
 }
 
 /** Count a sub-request of a task; raises when there were too many. */

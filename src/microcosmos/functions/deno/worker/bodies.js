@@ -81,19 +81,28 @@ export class Inflow {
   }
 }
 
-/** A body that goes. */
+/** A body that goes; not before it is said on which line. */
 export class Outflow {
-  #line;
+  #line = null;
   #stream;
-  #credit = WINDOW;
+  #credit = 0;
   #wake = null;
+  #over = false;
 
-  constructor(line, stream) {
-    this.#line = line;
+  constructor(stream) {
     this.#stream = stream;
     this.open = true;
     /** Called when nobody wants any more of it, before its end. */
     this.stopped = null;
+  }
+
+  /** Send it on this line. */
+  begin(line) {
+    this.#line = line;
+    this.#credit = WINDOW;
+    this.#wake?.();
+    if (this.#over) line.send(END, this.#stream);
+    return this;
   }
 
   /** Send a part; waits while the other end is too far behind. */
@@ -116,7 +125,8 @@ export class Outflow {
   end() {
     if (!this.open) return;
     this.open = false;
-    this.#line.send(END, this.#stream);
+    this.#over = true;
+    this.#line?.send(END, this.#stream);
   }
 
   /** The other end has taken so many bytes. */

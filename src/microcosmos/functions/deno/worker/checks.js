@@ -2,12 +2,13 @@
 
 import { firstLine } from "./errors.js";
 import { globals, match, stringify, vm } from "./platform.js";
-import { javascript } from "./units.js";
+import { javascript } from "./forms.js";
 
 const { Blob, URL } = globals;
 
 /** What a source with `import` or `export` fails with when it is read as a script. */
-const MODULAR = /import statement|import declarations|Unexpected token 'export'|import\.meta|Unexpected token '\{'/;
+const MODULAR =
+  /import statement|import declarations|Unexpected token 'export'|import\.meta|Unexpected token '\{'/;
 
 /** A module that fails, so that whatever imports it is read, and not run. */
 const STOP = "data:text/javascript,throw 0";
@@ -49,7 +50,8 @@ function moduleError(code, file) {
 
 /** Whether a script has a `handler` of its own: then another one cannot be declared. */
 function hasHandler(code) {
-  return scriptError(`let handler;${code}`, "") !== null || scriptError(`let consume;${code}`, "") !== null ||
+  return scriptError(`let handler;${code}`, "") !== null ||
+    scriptError(`let consume;${code}`, "") !== null ||
     scriptError(`let scheduled;${code}`, "") !== null;
 }
 
@@ -62,7 +64,10 @@ async function located(code, typed, error) {
   } catch (found) {
     const place = match(/:(\d+):(\d+)$/, found?.message ?? "");
     if (place !== null) {
-      const message = firstLine(found.message).replace(/^SyntaxError: /, "").replace(/ at blob:\S+$/, "");
+      const message = firstLine(found.message).replace(/^SyntaxError: /, "").replace(
+        / at blob:\S+$/,
+        "",
+      );
       return { line: +place[1], column: +place[2], message };
     }
   } finally {

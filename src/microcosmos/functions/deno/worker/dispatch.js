@@ -3,7 +3,8 @@
 import { Inflow } from "./bodies.js";
 import { check } from "./checks.js";
 import { Ended, errorJson, limited } from "./errors.js";
-import { host, jsonOf } from "./host.js";
+import { load, loadError } from "./forms.js";
+import { host } from "./host.js";
 import { Line } from "./line.js";
 import { heapOfEach, notes } from "./notes.js";
 import {
@@ -26,7 +27,7 @@ import {
 import { Received, tooLarge } from "./requests.js";
 import { batchOf, queued } from "./queues.js";
 import { Event, Request, run } from "./tasks.js";
-import { load, loadError, Unit } from "./units.js";
+import { Unit } from "./units.js";
 import { beginWatch, watch } from "./watch.js";
 import {
   ASKED,
@@ -75,7 +76,8 @@ export function start(end) {
 }
 
 /**
- * Ask everybody to take their requests elsewhere; end when they have closed their lines.
+ * Ask everybody to take their requests elsewhere; end when they have closed their lines, and the
+ * host has been told all there is.
  */
 export function leave() {
   if (leaving) return;
@@ -85,8 +87,13 @@ export function leave() {
   setTicker(() => {
     if (!idle()) since = now();
     notes.flush();
-    if (lines.size === 0 && idle() || now() - since > PATIENCE) exit();
+    if (alone() && idle() || now() - since > PATIENCE) exit();
   }, LEAVING);
+}
+
+/** Whether nobody can ask for anything any more, and the host, if it is there, knows all. */
+function alone() {
+  return lines.size === 0 || lines.size === 1 && host.line !== null && notes.told;
 }
 
 /** Whether nothing is under way any more. */
@@ -119,7 +126,9 @@ function receive(line, kind, stream, payload) {
     case END:
       return line.tasks.get(stream)?.inflow?.end(null);
     case ERROR:
-      return line.tasks.get(stream)?.inflow?.end(new Error("the client has broken off its request"));
+      return line.tasks.get(stream)?.inflow?.end(
+        new Error("the client has broken off its request"),
+      );
     case GRANT:
       return line.tasks.get(stream)?.outflow?.grant(payload);
     case CANCEL:
@@ -139,18 +148,31 @@ function begin(line, kind, stream, payload) {
   const head = decode(subarray(payload, REQUEST_HEAD, end));
   if (slot === 0) return verb(line, stream, head, slice(payload, end));
   const unit = units.get(slot);
-  if (unit === undefined || unit.dropped) return say(line, stream, 503, "functions.unloaded", "it is not loaded here");
+  if (unit === undefined || unit.dropped) {
+    return say(line, stream, 503, "functions.unloaded", "it is not loaded here");
+  }
   const { limits: own, handlers } = unit;
   if (unit.tasks.size >= own.concurrency) {
-    return refuse(line, stream, limited("concurrency", `more than ${own.concurrency} requests at a time`));
+    return refuse(
+      line,
+      stream,
+      limited("concurrency", `more than ${own.concurrency} requests at a time`),
+    );
   }
   const body = end < payload.length ? slice(payload, end) : null;
   if (payload.length - end > own.request) return refuse(line, stream, tooLarge(own.request));
   const inflow = kind === OPEN ? new Inflow(line, stream, () => {}) : null;
   if (inflow !== null && body !== null) inflow.take(body);
-  const task = new Request(line, stream, unit, new Received(unit, head, inflow === null ? body : null, inflow), inflow);
-  if (typeof handlers.request !== "function") task.fail(lacks(unit, unit.form === "module" ? "fetch" : "handler"));
-  else run(task, handlers.request);
+  const task = new Request(
+    line,
+    stream,
+    unit,
+    new Received(unit, head, inflow === null ? body : null, inflow),
+    inflow,
+  );
+  if (typeof handlers.request !== "function") {
+    task.fail(lacks(unit, unit.form === "module" ? "fetch" : "handler"));
+  } else run(task, handlers.request);
 }
 
 function lacks(unit, name) {
@@ -233,7 +255,9 @@ const verbs = {
 
   event({ slot, handler, event }, line, stream) {
     const unit = units.get(slot);
-    if (unit === undefined || unit.dropped) throw new Ended(503, "functions.unloaded", "it is not loaded here");
+    if (unit === undefined || unit.dropped) {
+      throw new Ended(503, "functions.unloaded", "it is not loaded here");
+    }
     const task = new Event(line, stream, unit, eventFor(unit, handler, event));
     const handle = handlerOf(unit, handler);
     if (typeof handle !== "function") task.fail(lacks(unit, handler));
@@ -259,7 +283,10 @@ async function loaded(given) {
 function intime(unit, promise) {
   const seconds = min(unit.limits.wall, limits.loading);
   return new NativePromise((resolve, reject) => {
-    const timer = setTimer(() => reject(new Error(`it is not loaded after ${seconds} s`)), seconds * 1000);
+    const timer = setTimer(
+      () => reject(new Error(`it is not loaded after ${seconds} s`)),
+      seconds * 1000,
+    );
     const done = (settle) => (value) => {
       clearTimer(timer);
       settle(value);

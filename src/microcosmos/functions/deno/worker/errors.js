@@ -71,7 +71,9 @@ function traced(stack) {
   for (let at = 0; at <= stack.length;) {
     const end = indexOf(stack, "\n", at) < 0 ? stack.length : indexOf(stack, "\n", at);
     const line = substring(stack, at, end);
-    if (indexOf(line, HERE) < 0 && indexOf(line, "(ext:") < 0) text += at === 0 ? line : `\n${placed(line)}`;
+    if (indexOf(line, HERE) < 0 && indexOf(line, "(ext:") < 0) {
+      text += at === 0 ? line : `\n${placed(line)}`;
+    }
     at = end + 1;
   }
   return text;

@@ -17,9 +17,10 @@ import {
   toBase64,
   uncurry,
 } from "./platform.js";
-import { STREAMED } from "./wire.js";
 
 const { ReadableStream, Request, Headers, AbortSignal } = globals;
+
+const SAFE = { __proto__: null, GET: true, HEAD: true, OPTIONS: true };
 
 /** Bytes of a body that is sent with the question; a longer one follows it. */
 const SHORT = 64 * 1024;
@@ -82,7 +83,8 @@ async function bodyFor(said, request, input, init) {
   const given = init?.body;
   const streams = given === undefined || given === null
     ? typeof input === "object" && isPrototype(Request.prototype, input)
-    : isPrototype(ReadableStream.prototype, given) || typeof given[Symbol.asyncIterator] === "function";
+    : isPrototype(ReadableStream.prototype, given) ||
+      typeof given[Symbol.asyncIterator] === "function";
   if (streams) {
     const stream = body(request);
     said.streamed = stream !== null;
@@ -102,16 +104,16 @@ async function bodyFor(said, request, input, init) {
 function answered(task, said, parts, signal) {
   return new NativePromise((resolve, reject) => {
     const stop = () => {
-      if (asked !== null) host.cancel(asked);
+      host.cancel(asked);
       reject(reason(signal));
     };
     const asked = host.ask(task.unit.slot, "fetch", stringify(said), (error, reply) => {
       if (error !== null || reply.inflow === null) unlisten(signal, "abort", stop);
       if (error !== null) reject(failed(said.url, error));
       else resolve(reply);
-    }, parts !== null);
+    }, parts === null && SAFE[said.method] === true, parts !== null);
     listen(signal, "abort", stop);
-    if (parts !== null && asked !== null) send(asked, parts).catch(stop);
+    if (parts !== null) send(asked, parts).catch(stop);
   });
 }
 
@@ -131,14 +133,23 @@ async function send(asked, parts) {
 /** As `fetch` of browsers fails, and with what the platform says of it. */
 function failed(target, error) {
   const { code, id, detail, status } = error;
-  return Object.assign(new TypeError(`cannot fetch ${target}: ${detail}`), { code, id, detail, status });
+  return Object.assign(new TypeError(`cannot fetch ${target}: ${detail}`), {
+    code,
+    id,
+    detail,
+    status,
+  });
 }
 
 const BODILESS = { __proto__: null, 101: true, 204: true, 205: true, 304: true };
 
 function responseOf(task, reply, target) {
   const { status, headers, inflow } = reply;
-  const content = BODILESS[status] ? null : inflow === null ? reply.body : streamOf(task.unit, inflow);
+  const content = BODILESS[status]
+    ? null
+    : inflow === null
+    ? reply.body
+    : streamOf(task.unit, inflow);
   if (content === null) inflow?.cancel();
   const response = new Response(content, { status, headers });
   defineProperty(response, "url", { value: target, configurable: true });

@@ -1,10 +1,26 @@
 // Asking the host: sub-requests, bindings, notes. The host is whoever said HOST last.
 
-import { encode, eachValue, parse, setBytes, Bytes, Table, decode } from "./platform.js";
-import { PlatformError, errorFrom } from "./errors.js";
-import { ASKED, CANCEL, END, ERROR, GRANT, ITEM, OPEN, putUint32, REPLY, REQUEST, REQUEST_HEAD, STREAMED } from "./wire.js";
+import { Bytes, decode, eachValue, encode, parse, setBytes, Table } from "./platform.js";
+import { errorFrom, PlatformError } from "./errors.js";
+import {
+  ASKED,
+  CANCEL,
+  END,
+  ERROR,
+  GRANT,
+  ITEM,
+  OPEN,
+  putUint32,
+  REPLY,
+  REQUEST,
+  REQUEST_HEAD,
+  STREAMED,
+} from "./wire.js";
 import { Inflow, Outflow } from "./bodies.js";
 import { replyOf } from "./replies.js";
+
+/** Milliseconds that what functions ask for waits while the host is being started again. */
+const PATIENCE = 2000;
 
 class Host {
   #line = null;
@@ -18,41 +34,61 @@ class Host {
   /** Ask this line from now on. */
   become(line) {
     const before = this.#line;
+    if (before === line) return;
+    if (before !== null) this.lost(before);
     this.#line = line;
-    if (before !== null && before !== line) this.lost(before);
+    eachValue(this.#asked, (asked) => {
+      if (asked.line === null) this.#send(asked, line);
+    });
   }
 
-  /** A line is gone: what it was asked has failed. */
+  /** A line is gone: what it was asked has failed, or is asked again. */
   lost(line) {
     if (this.#line === line) this.#line = null;
     eachValue(this.#asked, (asked) => {
-      if (asked.line === line) this.#fail(asked, gone());
+      if (asked.line !== line) return;
+      if (asked.again && asked.done !== null) this.#hold(asked);
+      else this.#fail(asked, gone());
     });
   }
 
   /**
-   * Ask for something.
+   * Ask for something. While there is no host, that waits a moment for the next one.
    *
    * @param slot of the function that it is for; 0 is the worker itself.
    * @param word what is asked.
    * @param body its JSON.
    * @param done called once, with an error or null, and the answer: see `replyOf`.
-   * @param source a body that follows, if there is one: an `Outflow`.
-   * @returns what was asked, for `cancel`; null if it has failed already.
+   * @param again whether another host may be asked when this one goes away.
+   * @param streamed whether a body follows, by `outflow` of what is returned.
+   * @returns what was asked, for `cancel`.
    */
-  ask(slot, word, body, done, streamed = false) {
-    const line = this.#line;
-    if (line === null) {
-      done(gone(), null);
-      return null;
-    }
+  ask(slot, word, body, done, again = false, streamed = false) {
     const number = this.#number++;
     if (this.#number >= ASKED * 2) this.#number = ASKED;
-    const asked = { line, number, done, inflow: null, outflow: null };
+    const payload = request(slot, word, body);
+    const asked = { line: null, number, payload, again, done, timer: null, inflow: null, outflow: null };
     this.#asked.set(number, asked);
-    if (streamed) asked.outflow = new Outflow(line, number);
-    line.send(streamed ? OPEN : REQUEST, number, request(slot, word, body));
+    if (streamed) asked.outflow = new Outflow(number);
+    if (this.#line !== null) this.#send(asked, this.#line);
+    else this.#hold(asked);
     return asked;
+  }
+
+  #send(asked, line) {
+    const { number, outflow, payload, timer } = asked;
+    if (timer !== null) clearTimer(timer);
+    asked.timer = null;
+    asked.line = line;
+    line.send(outflow === null ? REQUEST : OPEN, number, payload);
+    outflow?.begin(line);
+    if (!asked.again) asked.payload = null;
+  }
+
+  /** Wait for the next host, which is as a rule there in no time. */
+  #hold(asked) {
+    asked.line = null;
+    asked.timer = setTimer(() => this.#fail(asked, gone()), PATIENCE);
   }
 
   /** The answer is not wanted any more. */
@@ -60,6 +96,10 @@ class Host {
     if (!this.#asked.has(asked.number)) return;
     this.#asked.delete(asked.number);
     asked.outflow?.close();
+    if (asked.line === null) {
+      clearTimer(asked.timer);
+      return;
+    }
     asked.line.drop(asked.number);
     asked.line.send(CANCEL, asked.number);
   }
@@ -91,7 +131,10 @@ class Host {
 
   #item(asked, payload) {
     if (asked.inflow !== null && !asked.inflow.take(payload)) {
-      this.#fail(asked, new PlatformError(502, "functions.fetch", "more of a body came than was asked for"));
+      this.#fail(
+        asked,
+        new PlatformError(502, "functions.fetch", "more of a body came than was asked for"),
+      );
     }
   }
 
@@ -123,7 +166,11 @@ function request(slot, word, body) {
 }
 
 function gone() {
-  return new PlatformError(503, "functions.host", "the host of functions is away for a moment; try again");
+  return new PlatformError(
+    503,
+    "functions.host",
+    "the host of functions is away for a moment; try again",
+  );
 }
 
 /** The JSON of an answer. */

@@ -107,7 +107,9 @@ export class Line {
     if (parts === undefined) return;
     this.#long.delete(stream);
     // The other side has the beginning, so it must hear of the end.
-    if (parts.begun) this.#long.set(stream, { begun: true, frames: [frame(DATA, stream, NOTHING)], at: 0 });
+    if (parts.begun) {
+      this.#long.set(stream, { begun: true, frames: [frame(DATA, stream, NOTHING)], at: 0 });
+    }
   }
 
   /** Close at once. */
@@ -166,7 +168,11 @@ export class Line {
     do {
       const end = at + CHUNK;
       const bit = end < payload.length ? MORE : 0;
-      frames[frames.length] = frame(at === 0 ? kind | bit : DATA | bit, stream, subarray(payload, at, end));
+      frames[frames.length] = frame(
+        at === 0 ? kind | bit : DATA | bit,
+        stream,
+        subarray(payload, at, end),
+      );
       at = end;
     } while (at < payload.length);
     if (!this.#flushing) this.#wake();
@@ -256,7 +262,9 @@ export class Line {
   #assemble(kind, stream, payload) {
     const bare = kind & ~MORE;
     if (bare !== DATA) {
-      if (bare !== REQUEST && bare !== REPLY && bare !== ERROR && bare !== OPEN && bare !== ITEM) return false;
+      if (bare !== REQUEST && bare !== REPLY && bare !== ERROR && bare !== OPEN && bare !== ITEM) {
+        return false;
+      }
       this.#parts.set(stream, { kind: bare, pieces: [slice(payload)], size: payload.length });
       return true;
     }
@@ -268,7 +276,9 @@ export class Line {
     }
     if (kind & MORE) return true;
     this.#parts.delete(stream);
-    if (parts.kind !== CANCEL) this.#receive(this, parts.kind, stream, joined(parts.pieces, parts.size));
+    if (parts.kind !== CANCEL) {
+      this.#receive(this, parts.kind, stream, joined(parts.pieces, parts.size));
+    }
     return true;
   }
 

@@ -2,7 +2,7 @@
 
 import { described } from "./errors.js";
 import { notes } from "./notes.js";
-import { apply, date, formatWithOptions, globals, isArray, running, Table } from "./platform.js";
+import { apply, date, formatWithOptions, globals, running, Table } from "./platform.js";
 
 const SHAPE = { colors: false, breakLength: 120 };
 

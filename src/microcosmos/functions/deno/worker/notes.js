@@ -1,6 +1,17 @@
 // What the worker tells the host: logs and counts, in notes that are kept until they are answered.
 
-import { date, deno, eachValue, floor, limits, round, setTimer, stringify, substring, Table } from "./platform.js";
+import {
+  date,
+  deno,
+  eachValue,
+  floor,
+  limits,
+  round,
+  setTimer,
+  stringify,
+  substring,
+  Table,
+} from "./platform.js";
 
 /** Milliseconds after which something new is told. */
 const SOON = 200;
@@ -91,7 +102,13 @@ class Notes {
     eachValue(touched, (unit) => {
       counts[unit.slot] = unit.taken();
     });
-    return stringify({ __proto__: null, sequence: ++this.#sequence, lines, counts, heaps: this.#heaps() });
+    return stringify({
+      __proto__: null,
+      sequence: ++this.#sequence,
+      lines,
+      counts,
+      heaps: this.#heaps(),
+    });
   }
 
   #lines() {

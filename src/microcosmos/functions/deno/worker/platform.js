@@ -25,7 +25,6 @@ export const limits = parse(deno.args[1]);
 
 export const { create, defineProperty, freeze, keys: keysOf, setPrototypeOf } = Object;
 export const { apply, construct } = Reflect;
-export const { isArray } = Array;
 export const { isView } = ArrayBuffer;
 export const { floor, max, min, round } = Math;
 export const globals = globalThis;
@@ -53,8 +52,6 @@ export const startsWith = uncurry(String.prototype.startsWith);
 export const trimStart = uncurry(String.prototype.trimStart);
 export const match = uncurry(RegExp.prototype.exec);
 
-export const push = uncurry(Array.prototype.push);
-export const join = uncurry(Array.prototype.join);
 export const then = uncurry(Promise.prototype.then);
 export const NativePromise = Promise;
 const isPrototype = uncurry(Object.prototype.isPrototypeOf);
@@ -62,7 +59,8 @@ const promises = Promise.prototype;
 
 /** Whether a value is a promise of the engine, or something like one. */
 export function isPromise(value) {
-  return typeof value === "object" && value !== null && (isPrototype(promises, value) || typeof value.then === "function");
+  return typeof value === "object" && value !== null &&
+    (isPrototype(promises, value) || typeof value.then === "function");
 }
 
 const encoder = new TextEncoder();

@@ -49,6 +49,8 @@ export function queued({ queue }) {
   return async (batch, ctx) => {
     const message = batch.messages[0];
     await queue(batch, ctx);
-    if (Message.wants(message)) throw new Error("the message is to come again: `retry()` was called");
+    if (Message.wants(message)) {
+      throw new Error("the message is to come again: `retry()` was called");
+    }
   };
 }

@@ -20,7 +20,8 @@ import {
   uncurry,
 } from "./platform.js";
 
-const { AbortController, Headers, ReadableStream, Request, URLSearchParams, DOMException } = globals;
+const { AbortController, Headers, ReadableStream, Request, URLSearchParams, DOMException } =
+  globals;
 const NOTHING = new Bytes(0);
 
 /** The parts of a request, as they came on the line; each is made when it is asked for. */
@@ -163,7 +164,9 @@ export class Received {
       this.#at = at;
     }
     const begins = this.#at[which];
-    return which === 4 ? substring(this.#text, begins) : substring(this.#text, begins, this.#at[which + 1] - 1);
+    return which === 4
+      ? substring(this.#text, begins)
+      : substring(this.#text, begins, this.#at[which + 1] - 1);
   }
 }
 
@@ -293,11 +296,15 @@ class Incoming {
   }
 
   async text() {
-    return this.#real === null ? decodeBody(await this.#received.bytes()) : natives.text(this.#real);
+    return this.#real === null
+      ? decodeBody(await this.#received.bytes())
+      : natives.text(this.#real);
   }
 
   async json() {
-    return this.#real === null ? parse(decodeBody(await this.#received.bytes())) : natives.json(this.#real);
+    return this.#real === null
+      ? parse(decodeBody(await this.#received.bytes()))
+      : natives.json(this.#real);
   }
 
   async bytes() {
@@ -305,7 +312,9 @@ class Incoming {
   }
 
   async arrayBuffer() {
-    return this.#real === null ? own(await this.#received.bytes()).buffer : natives.arrayBuffer(this.#real);
+    return this.#real === null
+      ? own(await this.#received.bytes()).buffer
+      : natives.arrayBuffer(this.#real);
   }
 
   #native() {
@@ -338,10 +347,18 @@ function own(bytes) {
 
 // An Incoming is a Request by its prototype, and has the fields that the engine looks for in one.
 setPrototypeOf(Incoming.prototype, Request.prototype);
-defineProperty(Incoming.prototype, "constructor", { value: Request, writable: true, configurable: true });
+defineProperty(Incoming.prototype, "constructor", {
+  value: Request,
+  writable: true,
+  configurable: true,
+});
 for (const name of ["clone", "blob", "formData"]) {
   const native = uncurry(Request.prototype[name]);
-  Incoming.prototype[name] = { [name]() { return native(Incoming.realOf(this)); } }[name];
+  Incoming.prototype[name] = {
+    [name]() {
+      return native(Incoming.realOf(this));
+    },
+  }[name];
 }
 for (const symbol of Object.getOwnPropertySymbols(new Request("http://localhost/"))) {
   defineProperty(Incoming.prototype, symbol, {
@@ -358,7 +375,12 @@ for (const symbol of Object.getOwnPropertySymbols(new Request("http://localhost/
 /** Whether this engine takes an Incoming for a Request. */
 function accepted() {
   try {
-    const probe = new Received({ limits: { request: 1 } }, 'POST\nhttp://localhost/x\n\n[["a","b"]]\n', new Bytes(1), null);
+    const probe = new Received(
+      { limits: { request: 1 } },
+      'POST\nhttp://localhost/x\n\n[["a","b"]]\n',
+      new Bytes(1),
+      null,
+    );
     const copy = new Request(new Incoming(probe), { headers: { c: "d" } });
     return copy.url === "http://localhost/x" && copy.method === "POST" && copy.body !== null;
   } catch {

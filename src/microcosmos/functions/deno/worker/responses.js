@@ -29,12 +29,13 @@ const isStream = (value) => isPrototype(ReadableStream.prototype, value);
 const body = Symbol("body");
 const headers = Symbol("headers");
 
-/** How a body is known: all at once, or as a stream. */
-export const WHOLE = 1;
-export const PARTS = 2;
+/** The mark of a body that is known as a whole, but not here. */
+const WHOLE = 1;
 
 export function Response(content = null, init = undefined) {
-  if (new.target === undefined) throw new TypeError("Class constructor Response cannot be invoked without 'new'");
+  if (new.target === undefined) {
+    throw new TypeError("Class constructor Response cannot be invoked without 'new'");
+  }
   const given = isParts(content) ? streamOf(content) : content;
   const response = new.target === Response
     ? new Native(given, init)
@@ -84,7 +85,9 @@ export function isResponse(value) {
 /** The text that a response was made of, if its headers are those that a text has of itself. */
 export function plainText(response) {
   const content = response[body];
-  return typeof content === "string" && response[headers] === true && !bodyUsed(response) ? content : null;
+  return typeof content === "string" && response[headers] === true && !bodyUsed(response)
+    ? content
+    : null;
 }
 
 /** Whether a response's body is known as a whole. */
@@ -100,7 +103,8 @@ export function wholeOf(response) {
 }
 
 function isParts(content) {
-  return typeof content === "object" && content !== null && typeof content[asyncIterator] === "function" &&
+  return typeof content === "object" && content !== null &&
+    typeof content[asyncIterator] === "function" &&
     !isStream(content);
 }
 

@@ -93,7 +93,9 @@ export class Request extends Task {
   }
 
   argument() {
-    return this.unit.form === "module" ? webRequest(this.received) : new HandlerRequest(this.received);
+    return this.unit.form === "module"
+      ? webRequest(this.received)
+      : new HandlerRequest(this.received);
   }
 
   succeed(value) {

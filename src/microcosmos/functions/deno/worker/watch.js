@@ -13,13 +13,13 @@ import {
   eachValue,
   globals,
   limits,
+  NativePromise,
   now,
   running,
   setTicker,
   setTimer,
   Table,
   then,
-  NativePromise,
 } from "./platform.js";
 import { logOf } from "./logs.js";
 
@@ -112,8 +112,6 @@ export function clearTimers(unit) {
   eachValue(unit.timers, (timer) => timer.clear());
 }
 
-// Timers ---------------------------------------------------------------------------------------
-
 class Timer {
   constructor(unit, clear) {
     this.unit = unit;
@@ -178,15 +176,24 @@ export function countPending() {
   globals.setInterval = named("setInterval", timing(setTicker, clearTicker, true));
   globals.clearTimeout = named("clearTimeout", clearing(clearTimer));
   globals.clearInterval = named("clearInterval", clearing(clearTicker));
-  for (const name of Object.getOwnPropertyNames(SubtleCrypto.prototype)) counting(SubtleCrypto.prototype, name);
-  for (const name of ["compile", "instantiate", "compileStreaming", "instantiateStreaming"]) counting(WebAssembly, name);
+  for (const name of Object.getOwnPropertyNames(SubtleCrypto.prototype)) {
+    counting(SubtleCrypto.prototype, name);
+  }
+  for (const name of ["compile", "instantiate", "compileStreaming", "instantiateStreaming"]) {
+    counting(WebAssembly, name);
+  }
   for (const name of ["text", "arrayBuffer", "bytes"]) counting(Blob.prototype, name);
   counting(globals, "createImageBitmap");
   const { timeout } = AbortSignal;
   AbortSignal.timeout = named("timeout", function (delay) {
     const signal = apply(timeout, AbortSignal, [delay]);
     const task = running.getStore();
-    if (task !== undefined) hold(task.unit, new NativePromise((resolve) => setTimer(resolve, delay)));
+    if (task !== undefined) {
+      hold(
+        task.unit,
+        new NativePromise((resolve) => setTimer(resolve, delay)),
+      );
+    }
     return signal;
   });
 }

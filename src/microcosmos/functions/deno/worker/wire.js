@@ -42,14 +42,6 @@ export const GIVEN = 4;
 /** The bit of a body's kind that says that the body follows in ITEMs. */
 export const STREAMED = 0x80;
 
-/** The content types of the first four kinds. */
-export const CONTENT_TYPES = [
-  "text/plain; charset=utf-8",
-  "text/html; charset=utf-8",
-  "application/json",
-  "application/octet-stream",
-];
-
 /** The 32 bits that begin somewhere, lowest byte first. */
 export function uint32(bytes, at) {
   return (bytes[at] | bytes[at + 1] << 8 | bytes[at + 2] << 16 | bytes[at + 3] << 24) >>> 0;

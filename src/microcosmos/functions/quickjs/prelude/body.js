@@ -5,12 +5,10 @@
   const { JSON, Promise, Symbol, TypeError, Uint8Array } = globalThis
   const { parse } = JSON
 
-  // A body that comes in: a text, bytes in base64 (`form` 2), one that was read
+  // A body that comes in: a text, bytes in base64 (`form` 1), one that was read
   // already, or something still on its way.
-  const TEXT = 0
-  const ESCAPED = 1
-  const BASE64 = 2
-  const SPENT = 3
+  const BASE64 = 1
+  const SPENT = 2
   class Body {
     #value; #form; #source; #used = false
     constructor(value, form, source) {
@@ -18,10 +16,6 @@
       this.#form = form | 0
       this.#source = source
       this.#used = form === SPENT
-      if (form === ESCAPED) {
-        this.#value = parse(value)
-        this.#form = TEXT
-      }
     }
     get used() { return this.#used }
     get remote() { return this.#source !== undefined }

@@ -81,7 +81,7 @@
   function content(value) {
     if (value === undefined || value === null) return { body: new Body(), type: null, empty: true }
     const bytes = typeof value === 'object' ? viewed(value) : undefined
-    if (bytes !== undefined) return { body: new Body(toBase64(bytes), 2), type: null }
+    if (bytes !== undefined) return { body: new Body(toBase64(bytes), 1), type: null }
     if (isSearch(value)) {
       return { body: new Body(String(value)), type: 'application/x-www-form-urlencoded;charset=UTF-8' }
     }

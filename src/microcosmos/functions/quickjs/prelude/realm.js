@@ -153,7 +153,7 @@
     return query
   }
 
-  const SPENT = 3
+  const SPENT = 2
   const settled = async (text) => unmarked(text)
   const parsed = async (text) => parse(unmarked(text))
 
@@ -416,7 +416,7 @@
     },
     setup(variables, grants, seed) {
       entropy = seed
-      env = part('env')(parse(variables), parse(grants))
+      env = grants === '[]' ? parse(variables) : part('env')(parse(variables), parse(grants))
     },
     // What a source has at its top: the names of its handlers.
     begin() {
