@@ -40,6 +40,14 @@ async def no_host(worker: Worker) -> None:
     """Nobody is the host of a worker from now on."""
     async with Worker(worker.process, worker.engine):
         pass
+    await turn(worker)
+
+
+async def turn(worker: Worker) -> None:
+    """Wait until the worker has seen all that has happened to its lines so far."""
+    beats = len(worker.beats)
+    worker.line.send(frames.BEAT, 0, b"x")
+    await worker.until(lambda: len(worker.beats) > beats)
 
 
 @runs(
@@ -53,12 +61,9 @@ async def test_what_is_asked_while_there_is_no_host_waits(
 ) -> None:
     await no_host(worker)
     waiting = [function.begin() for _ in range(3)]
-    # Behind the requests, so that they have come.
-    beats = len(worker.beats)
-    worker.line.send(frames.BEAT, 0, b"x")
-    await worker.until(lambda: len(worker.beats) > beats)
+    await turn(worker)
     async with next_host(worker):
-        assert [repr(await one.answer()) for one in waiting] == ["kept fetched"] * 3
+        assert [(await one.answer()).text for one in waiting] == ["kept fetched"] * 3
 
 
 @runs(
@@ -120,7 +125,8 @@ async function posted(request) {
 
 @runs(
     javascript=POSTED + "function handler(request) { return posted(request) }",
-    module=POSTED + "export default { async fetch(request) { return new Response(await posted(request)) } }",
+    module=POSTED
+    + "export default { async fetch(request) { return new Response(await posted(request)) } }",
 )
 async def test_a_body_goes_to_the_next_host(worker: Worker, function: Function) -> None:
     await no_host(worker)

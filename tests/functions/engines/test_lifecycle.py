@@ -42,6 +42,18 @@ async def test_who_is_to_end_answers_what_is_under_way(own_worker: Worker, by: s
     assert worker.process.wait() == 0
 
 
+async def test_who_ends_tells_its_host_all_and_waits_for_nobody(own_worker: Worker) -> None:
+    async with own_worker as host:
+        language = "python" if host.engine == "monty" else "javascript"
+        function = await host.load(SLOW[host.engine], language=language)
+        assert (await function.get()).text == "done"
+        # It is the host that stays: the worker hangs up by itself.
+        host.line.send(frames.GOAWAY, 0, b"")
+        await host.gone()
+        assert host.counted(function.slot).requests == 1
+    assert host.process.wait() == 0
+
+
 async def test_who_is_killed_loses_what_is_under_way(own_worker: Worker) -> None:
     async with own_worker as worker:
         language = "python" if worker.engine == "monty" else "javascript"

@@ -1,6 +1,16 @@
 // Asking the host: sub-requests, bindings, notes. The host is whoever said HOST last.
 
-import { Bytes, decode, eachValue, encode, parse, setBytes, Table } from "./platform.js";
+import {
+  Bytes,
+  clearTimer,
+  decode,
+  eachValue,
+  encode,
+  parse,
+  setBytes,
+  setTimer,
+  Table,
+} from "./platform.js";
 import { errorFrom, PlatformError } from "./errors.js";
 import {
   ASKED,
