@@ -85,7 +85,7 @@ def test_each_place_wins_over_those_before_it(home: Home, environ: dict[str, str
 def test_what_is_empty_is_unsaid(home: Home, environ: dict[str, str]) -> None:
     write(home, '[api]\naddress = "127.0.0.1:1"\nhttp2 = ""\n')
     settings = load({**environ, "MICRO_API_ADDRESS": ""}, api_address=None)
-    assert (settings.api_address, settings.api_http2) == ("127.0.0.1:1", "tls")
+    assert (settings.api_address, settings.api_http2) == ("127.0.0.1:1", "auto")
 
 
 def test_another_file_is_read_in_place_of_the_homes(
@@ -135,7 +135,7 @@ def test_paths_in_a_file_are_meant_from_its_folder(home: Home, environ: dict[str
         ("[store]\nurl = 3", ":2: store.url: expected `str`, got `int`"),
         ("api.gateways = 1", ":1: api.gateways is not known; gateways is in [server]"),
         ("server . gateways = 'x'", ":1: server.gateways: expected `int`, got `str`"),
-        ("[api]\nhttp2 = 'no'", "it is one of tls, always, never"),
+        ("[api]\nhttp2 = 'no'", "it is one of auto, tls, always, never"),
         ("[[limits]]\npath = '/'", "is said in gateway.toml"),
         ("[api.tls]\ncert_file = 'x'", ":1: api.tls is not known; [api] has: "),
         ("[api\n", ": expected ']' at the end of a table declaration (at line 1, column 5)"),

@@ -4,11 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import logging
 from collections.abc import AsyncIterator, Coroutine
-from typing import Any
+from typing import Any, TypeVar
 
 log = logging.getLogger("microcosmos")
+
+T = TypeVar("T")
+
+
+def apart(work: Coroutine[Any, Any, T], name: str = "") -> asyncio.Task[T]:
+    """A task that has nothing of the call that it was begun in, such as its deadline.
+
+    It is for what many calls wait for, and for what goes on after them.
+    """
+    return asyncio.create_task(work, name=name or None, context=contextvars.Context())
 
 
 @contextlib.asynccontextmanager

@@ -16,6 +16,7 @@ from typing import NamedTuple, Protocol
 import msgspec
 
 from microcosmos.base import errors
+from microcosmos.base.tasks import apart
 
 from .bodies import Outflow
 from .lines import LOST, Lines, Lost, Streamed, Unloaded, WorkerLine, late
@@ -320,7 +321,7 @@ class Caller:
         return finding.result().now
 
     def _ask(self, where: Where) -> asyncio.Task[_Spots]:
-        finding = asyncio.create_task(self._found(where))
+        finding = apart(self._found(where), "find")
         finding.add_done_callback(lambda task: self._asked(where.key, task))
         return finding
 

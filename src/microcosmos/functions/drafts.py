@@ -51,6 +51,7 @@ _HOST = re.compile(
     r"(:\d{1,5})?"
 )
 _HOST6 = re.compile(r"\[[0-9A-Fa-f:.]{2,45}\](:\d{1,5})?")
+_NO_PATH = re.compile(r"[?#]|%[0-9A-Fa-f]{2}")
 # What engines give a meaning of their own.
 _NO_VARIABLES = frozenset({"__proto__", "constructor", "prototype"})
 
@@ -202,7 +203,10 @@ def _grants(grants: list[str]) -> list[str]:
         if colon and word != "call":
             raise _bad("grants", f"{grant!r:.60}: only call is narrowed, as in call:users.read")
         if colon:
-            names.check_service(rest)
+            try:
+                names.check_service(rest)
+            except errors.BadRequest as exc:
+                raise _bad("grants", f"{grant!r:.60}: {exc.detail}") from None
     return _once("grants", grants)
 
 
@@ -232,6 +236,9 @@ def _routes(routes: list[str]) -> list[str]:
             raise _bad("routes", f"{exc}; write /users/{{id}}") from None
         if {".", ".."}.intersection(parts_of(route)):
             raise _bad("routes", f"{route!r:.80} has . or .. in it")
+        if not route.isprintable() or _NO_PATH.search(route):
+            detail = f"{route!r:.80} is no path: it is told decoded, and without a query"
+            raise _bad("routes", detail)
     once = _once("routes", routes)
     # One that is the family itself is all of it.
     return [] if not all(map(parts_of, once)) else once

@@ -19,7 +19,7 @@ from .requests import NAME, FollowRequest
 PAUSE = 0.1
 """Seconds until functions that could not be followed are asked for again; they double."""
 
-LONGEST_PAUSE = 2.0
+LONGEST_PAUSE = 0.2
 """The longest such pause, in seconds."""
 
 Listener = Callable[[str, str, Live | None], None]

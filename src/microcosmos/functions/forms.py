@@ -96,7 +96,7 @@ def main_of(paths: Iterable[str], name: str, said: str = "") -> str:
             raise errors.BadRequest(_ID, detail)
     if len(runnable) == 1:
         return runnable[0]
-    detail = f"none of its {len(paths)} files is index, main or {name}: say which with --main"
+    detail = f"main: none of its {len(paths)} files is index, main or {name}: say which with --main"
     raise errors.BadRequest(_ID, detail)
 
 

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 from types import TracebackType
 
 from microcosmos.base import errors
+from microcosmos.base.tasks import apart
 from microcosmos.rpc.frames import (
     BEAT,
     CANCEL,
@@ -364,7 +365,7 @@ class WorkerLine(Line):
             self._watch.heard()
             return
         keys = sorted({key for _, _, key in self._waiting.values() if key})
-        self._verdict = asyncio.ensure_future(self._judged(suspect, keys, burned))
+        self._verdict = apart(self._judged(suspect, keys, burned), "suspect")
 
     async def _judged(self, suspect: Suspect, keys: list[str], burned: float) -> Verdict:
         try:
@@ -453,7 +454,8 @@ class Lines:
             raise _lost()
         opening = self._opening.get(socket)
         if opening is None:
-            opening = self._opening[socket] = asyncio.create_task(self._connect(socket, pid))
+            # What comes on the line later is for others than who has it opened.
+            opening = self._opening[socket] = apart(self._connect(socket, pid), "connect")
             opening.add_done_callback(lambda _: self._opening.pop(socket, None))
         return await asyncio.shield(opening)
 

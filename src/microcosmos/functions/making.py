@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Protocol, cast
 
 from microcosmos.base import codec, errors
 
 from . import forms
-from .drafts import Plan
+from .drafts import EVENTS, Plan
 from .interface import Finding, Form
 from .showing import shown
 from .versions import Made
@@ -19,6 +19,7 @@ MAX_PROGRAM = 7 * 1024 * 1024
 """The most bytes of a program with all that is linked into it, as JSON."""
 
 _ID = "functions"
+_NO_DEFAULT = "a module answers by `export default { fetch(request, env, ctx) { … } }`; it has none"
 
 
 class Engines(Protocol):
@@ -54,6 +55,9 @@ async def make(plan: Plan, engines: Engines) -> Made | Sequence[Finding]:
             ]
         form = cast("Form", checked.form)
         engine = forms.engine_of(language, form, draft.engine)
+        if form == "module" and "default" not in code:
+            return [Finding(file=main, message=_NO_DEFAULT)]
+        _check_triggers(draft.on, form, checked.handlers, main)
         if form == "module" and forms.links(files, main, language):
             bundle = await engines.bundle(Bundling(files=files, main=main, language=language))
             if bundle.findings:
@@ -75,6 +79,18 @@ async def make(plan: Plan, engines: Engines) -> Made | Sequence[Finding]:
         code=code,
         linked=code != files[main],
     )
+
+
+def _check_triggers(on: Sequence[str], form: Form, handlers: Collection[str], main: str) -> None:
+    """Refuse triggers that nothing handles; what a module handles is known when it is loaded.
+
+    Raises:
+        errors.BadRequest: there is such a trigger.
+    """
+    for trigger in on if form != "module" else ():
+        handler = "consume" if trigger.startswith(EVENTS) else "scheduled"
+        if handler not in handlers:
+            raise errors.BadRequest(_ID, f"on: {trigger}: {main} has no {handler}(event, env)")
 
 
 def refusal(findings: Sequence[Finding]) -> errors.BadRequest:

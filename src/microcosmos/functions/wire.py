@@ -81,6 +81,12 @@ CALL = "call"
 NOTES = "notes"
 """Logs and counts, a `Notes`. Answered by ``null``: until then the worker keeps them."""
 
+NOTE_ROOM = 1024 * 1024
+"""Characters of all lines of logs that a worker tells at once; as JSON they are a message yet."""
+
+NOTE_LINE = 200
+"""Characters that a line counts beside its own."""
+
 
 class Loaded(msgspec.Struct, frozen=True, kw_only=True):
     """A unit that is loaded.
@@ -127,12 +133,14 @@ class Checked(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         form: ``script``, ``handler`` or ``module``; empty with an error.
+        handlers: of the form ``handler``, those that are there: ``handler``, ``consume`` …
         line: of the error, from 1; 0 is not known.
         column: of the error, from 1; 0 is not known.
         message: the error, empty if there is none.
     """
 
     form: str = ""
+    handlers: list[str] = []
     line: int = 0
     column: int = 0
     message: str = ""

@@ -58,7 +58,7 @@ class Session(Protocol):
 @click.option("--api_tls_client_ca_file", metavar="FILE", help="Who signs clients' certificates.")
 @click.option(
     "--api_http2",
-    type=click.Choice(["tls", "always", "never"]),
+    type=click.Choice(["auto", "tls", "always", "never"]),
     help="When it speaks HTTP/2 [MICRO_API_HTTP2].",
 )
 @click.option(

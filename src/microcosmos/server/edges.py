@@ -7,6 +7,7 @@ import contextlib
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
+from typing import Literal
 
 from microcosmos.base import errors
 from microcosmos.base.home import Home
@@ -15,6 +16,8 @@ from microcosmos.gateway.edge import Edge
 from microcosmos.gateway.streams import origins
 
 from .certificates import Certificates, files_of
+from .exposure import exposed
+from .ports import parse
 from .settings import Settings
 
 
@@ -43,7 +46,7 @@ class Edges:
             tls_cert_file=str(copy.certificate) if copy else "",
             tls_key_file=str(copy.key) if copy else "",
             tls_client_ca_file=str(copy.client_ca) if copy and copy.client_ca else "",
-            http2=self._settings.api_http2,
+            http2=_http2(self._settings),
             access_log=self._settings.api_access_log,
             access_log_file=str(self._log),
             allowed_origins=self._settings.api_allowed_origins,
@@ -82,6 +85,13 @@ def open_edges(settings: Settings, home: Home) -> Iterator[Edges]:
     finally:
         if certificates:
             certificates.remove()
+
+
+def _http2(settings: Settings) -> Literal["tls", "always", "never"]:
+    """When HTTP/2 is spoken; what that costs in clear text is no risk on loopback."""
+    if settings.api_http2 != "auto":
+        return settings.api_http2
+    return "tls" if exposed([parse(settings.api_address, "--api_address")]) else "always"
 
 
 def _check_origins(settings: Settings) -> None:

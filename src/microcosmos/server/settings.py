@@ -50,6 +50,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         api_tls_client_ca_file: who may have signed the certificates that clients must show.
         api_http2: whether the HTTP gateway speaks HTTP/2: with ``tls``, where clients choose it
             in the handshake; ``always``, without TLS by prior knowledge too; or ``never``.
+            ``auto`` is ``always`` where only this machine can reach it, else ``tls``.
         api_access_log: whether a line is written for each request, and in which form.
         api_access_log_file: where; empty is ``access.log`` beside the other logs.
         api_allowed_origins: whose pages may open WebSockets, beside the gateway's own; by commas,
@@ -80,7 +81,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     api_tls_cert_file: str = ""
     api_tls_key_file: str = ""
     api_tls_client_ca_file: str = ""
-    api_http2: Literal["tls", "always", "never"] = "tls"
+    api_http2: Literal["auto", "tls", "always", "never"] = "auto"
     api_access_log: Literal["off", "json", "common"] = "off"
     api_access_log_file: str = ""
     api_allowed_origins: str = ""

@@ -1,7 +1,5 @@
 """A host that goes away, and the next one: what functions ask for waits for it."""
 
-# ruff: noqa: E501 - the sources of functions are read better on one line
-
 from __future__ import annotations
 
 import asyncio

@@ -81,7 +81,6 @@ async def test_a_new_host_hears_what_is_loaded(worker: Worker) -> None:
         ("while (true);", "script"),
         ("export default {}", "module"),
         ("import x from 'y'\nx()", "module"),
-        ("const a = await 1", "module"),
         ("export default { fetch() {} }\nwhile (true);", "module"),
     ],
 )

@@ -16,6 +16,7 @@ from microcosmos.events.interface import Draft, Event, GroupSpec, Log, Schedule
 from microcosmos.events.memory import MemoryLog
 from microcosmos.functions.host.triggers import Triggers, consumed, schedule_id, topic_of
 from microcosmos.functions.interface import Live, Share
+from microcosmos.store import Store, open_store
 
 from ...events.engine import Engine
 
@@ -47,6 +48,7 @@ class Functions:
         self.moved = asyncio.Event()
         self.told: list[str] = []
         self.refused: set[str] = set()
+        self.kept: Store | None = None
 
     async def event(
         self, namespace: str, name: str, on: str, handler: str, event: dict[str, Any]
@@ -75,7 +77,9 @@ class Functions:
 
     @contextlib.asynccontextmanager
     async def on(self, log: Log) -> AsyncIterator[Triggers]:
-        async with Triggers("micro", log, self, self.admit, tell=self.tell) as triggers:
+        async with Triggers(
+            "micro", log, self, self.admit, tell=self.tell, kept=self.kept
+        ) as triggers:
             yield triggers
 
 
@@ -241,6 +245,28 @@ async def test_schedules_of_functions_that_went_unseen_are_removed(opened: Open)
             await triggers.tidy(now.get)
         kept = {one.id for one in await log.schedules()}
         assert kept == {schedule_id("shop", "0 4 * * *"), "functions.shop.mine"}
+
+
+async def test_groups_of_functions_that_went_unseen_are_removed(opened: Open) -> None:
+    functions = Functions()
+    async with opened() as log, open_store("memory://") as store:
+        functions.kept = store.table("groups", database="micro")
+        async with functions.on(log) as triggers:
+            triggers.follow("shop", live("shop", "events:orders", "events:refunds"))
+            triggers.follow("gone", live("gone", "events:orders", "cron:0 5 * * *"))
+            await triggers.settled()
+        # A service's, which nobody of here has made.
+        async with log.group(GroupSpec("orders", "stock")):
+            pass
+        now = {"shop": live("shop", "events:orders")}
+        async with functions.on(log) as triggers:
+            triggers.follow("shop", now["shop"])
+            await triggers.settled()
+            await triggers.tidy(now.get)
+        groups = {(one.topic, one.name) for one in await log.groups()}
+        assert groups == {("orders", "shop"), ("orders", "stock")}
+        assert await functions.kept.list() == ["shop events:orders"]
+        assert await log.schedules() == []
 
 
 async def test_a_function_that_may_not_consume_is_told_in_its_log() -> None:

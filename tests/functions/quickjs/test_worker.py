@@ -10,9 +10,12 @@ import sys
 from pathlib import Path
 
 import psutil
+import pytest
 
+from microcosmos.base import errors
 from microcosmos.functions.interface import Limits
 from microcosmos.functions.quickjs.limits import FETCHED
+from microcosmos.rpc import frames
 
 from ..engines.workers import Answer, Function, Process, Worker
 
@@ -200,6 +203,34 @@ async def test_a_fetched_body_has_a_limit(worker: Worker) -> None:
 
         worker.sites["http://big.test/"] = lambda fetch: (Answer(status=200), pieces())
         assert (await function.get()).json == [413, "functions.fetch"]
+
+
+async def test_a_beat_does_not_wait_for_requests(worker: Worker) -> None:
+    async with worker:
+        function = await worker.load(
+            "function handler() { const end = performance.now() + 4;"
+            " while (performance.now() < end); return 'x' }"
+        )
+        streams = [function.begin() for _ in range(50)]
+        worker.line.send(frames.BEAT, 0, b"between")
+        await worker.until(lambda: worker.beats)
+        assert sum(stream.begun.done() for stream in streams) < 25
+        assert [(await stream.answer()).text for stream in streams] == ["x"] * 50
+
+
+async def test_why_a_function_cannot_be_loaded_is_told(worker: Worker) -> None:
+    async with worker:
+        reasons = {
+            "\nconst a = nothing.here": "ReferenceError: nothing is not defined (probe.js:2:11)",
+            "while (true);": "it takes more than 1 s of the processor",
+            "throw 'a text'": "a text",
+            "1": "it has no handler(request, env), consume or scheduled",
+            "'\0'": "the code holds a NUL character",
+        }
+        for code, reason in reasons.items():
+            with pytest.raises(errors.InternalServerError) as caught:
+                await worker.load(code)
+            assert caught.value.detail == f"probe.js fails when it is loaded: {reason}"
 
 
 async def test_what_was_asked_for_is_cancelled_with_its_realm(worker: Worker) -> None:

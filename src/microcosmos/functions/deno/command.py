@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 from microcosmos.base import errors
+from microcosmos.functions import wire
 
 from . import limits
 
@@ -115,5 +116,7 @@ def _told() -> dict[str, float]:
         "operations": limits.OPERATIONS,
         "logLine": limits.LOG_LINE,
         "logLines": limits.LOG_LINES,
+        "noteLine": wire.NOTE_LINE,
+        "noteRoom": wire.NOTE_ROOM,
         "loading": limits.LOADING,
     }

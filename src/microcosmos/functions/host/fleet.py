@@ -10,6 +10,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
 from microcosmos.base import errors
+from microcosmos.base.tasks import apart
 from microcosmos.functions import cpu
 from microcosmos.functions.lines import Lines
 from microcosmos.functions.workers import Suspicion, Verdict
@@ -99,7 +100,7 @@ class Fleet:
 
     def spawn(self, work: Coroutine[Any, Any, Any], name: str) -> None:
         """Do something beside, until it is done or the fleet is closed."""
-        task = asyncio.create_task(work, name=name)
+        task = apart(work, name)
         self._tasks.add(task)
         task.add_done_callback(self._done)
 
@@ -117,8 +118,8 @@ class Fleet:
         self._suspects.setdefault(worker.pid, set()).update(suspicion.keys)
         judging = self._judging.get(worker.pid)
         if judging is None:
-            judging = self._judging[worker.pid] = asyncio.create_task(
-                self._judge(worker, suspicion.burned), name="judge"
+            judging = self._judging[worker.pid] = apart(
+                self._judge(worker, suspicion.burned), "judge"
             )
             judging.add_done_callback(lambda _: self._judged(worker.pid))
         return await asyncio.shield(judging)
@@ -169,6 +170,10 @@ class Fleet:
             await self._kill(made.pid)
             return
         self.group(owner_of(made.name, made.kind)).workers.append(worker)
+        if not worker.line.usable:
+            # The host before this one has let it end; what is under way there still asks.
+            worker.retiring = True
+            self.spawn(self._see_off(worker), "retire")
 
     # How they go.
 

@@ -7,6 +7,7 @@ import contextlib
 import hashlib
 import logging
 import os
+import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from types import TracebackType
@@ -56,9 +57,12 @@ DRAIN = 10.0
 """Seconds that calls under way have when the host stops."""
 
 LAST_NOTES = 3.0
-"""Seconds that workers have then to tell what has not been counted yet."""
+"""Seconds that workers have then to finish, and to tell what has not been counted yet."""
 
-_QUIET = 0.3
+UNIT_PATIENCE = 5.0
+"""Seconds for which a version is asked for again while the core is being started again."""
+
+_UNIT_PAUSE = 0.05
 
 Join = Callable[[str], AbstractAsyncContextManager[LivePlatform]]
 """Joins a namespace, as one of the platform's own processes."""
@@ -104,7 +108,9 @@ class Host:
         self._core = core
         self._lines = Lines()
         self._zygote = ZygoteClient(home.zygote_socket)
-        self._placement = Placement(self._zygote, self._lines, self._unit, asking=self._asked)
+        self._placement = Placement(
+            self._zygote, self._lines, self._unit, asking=self._asked, tell=self.tell
+        )
         self._notes = NoteTaker(self._logs, core.count, self._placement.noted)
         self._bundler = Bundler(home.server / "packages")
         self._caller = Caller(self._placement, self._lines)
@@ -193,7 +199,15 @@ class Host:
         return Asked(send, slots, worker, self)
 
     async def _unit(self, where: Where) -> Unit:
-        return await self._core.unit(where.namespace, where.name, where.number)
+        """All that is needed to run a version, from a core that may be being started again."""
+        until = time.monotonic() + UNIT_PATIENCE
+        while True:
+            try:
+                return await self._core.unit(where.namespace, where.name, where.number)
+            except errors.Error as error:
+                if not _is_away(error) or time.monotonic() > until:
+                    raise
+            await asyncio.sleep(_UNIT_PAUSE)
 
     async def _client(self, namespace: str) -> Client:
         return (await self._worlds.get(namespace)).client
@@ -270,19 +284,20 @@ class Host:
             log.info("schedules of functions are not looked through: %s", error.detail)
 
     async def _last_notes(self) -> None:
-        """Let the workers end, which tell first what has not been counted yet."""
+        """Let the workers end, which do first what was to be done after answers, and tell all."""
         workers = self._placement.workers
         for worker in workers:
             worker.retiring = True
             worker.line.retire()
-        loop = asyncio.get_running_loop()
-        began = loop.time()
-        while ending := [one.line.ended for one in workers if not one.line.ended.done()]:
-            await asyncio.wait(ending, timeout=_QUIET, return_when=asyncio.FIRST_COMPLETED)
-            now = loop.time()
-            quiet = now - max(self._notes.taken, began) > _QUIET
-            if now - began > LAST_NOTES or (quiet and not self._notes.counting):
-                break
+        if ending := [worker.line.ended for worker in workers if not worker.line.ended.done()]:
+            await asyncio.wait(ending, timeout=LAST_NOTES)
+
+
+def _is_away(error: errors.Error) -> bool:
+    """Whether the core cannot answer just now; one that starts does not know its services yet."""
+    if isinstance(error, errors.NotFound):
+        return error.id == "rpc"
+    return isinstance(error, errors.Unavailable) and error.id != "functions.secret"
 
 
 def _node(home: Home, host: str) -> str:

@@ -12,6 +12,8 @@ from microcosmos.functions.interface import Live
 from microcosmos.registry.interface import HOST, LANE
 from microcosmos.rpc import Client
 from microcosmos.service.live import LivePlatform
+from microcosmos.store import Store
+from microcosmos.store.client import RemoteBackend, RpcCaller, ServiceStore
 
 from .door import NamespaceDoor
 from .ears import Ears
@@ -19,6 +21,8 @@ from .passes import Passes
 from .presence import Presence
 from .running import Runner
 from .triggers import Tell, Triggers
+
+_TABLES = "functions"
 
 Known = Callable[[str], Live | None]
 """Gives a function of the namespace."""
@@ -119,6 +123,13 @@ async def open_namespace(
                 contracts=platform.contracts,
                 client=platform.client,
                 tell=tell,
+                kept=_kept(platform),
             )
         )
         yield FunctionsOf(platform.client, door, presence, ears, triggers)
+
+
+def _kept(platform: LivePlatform) -> Store:
+    """Where it is noted which groups are those of functions."""
+    backend = RemoteBackend(RpcCaller(platform.client.own()))
+    return ServiceStore(backend, _TABLES, platform.namespace).table("groups")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 import random
 from collections.abc import Awaitable, Callable, Mapping
 
@@ -38,9 +37,6 @@ class NoteTaker:
     A worker keeps counts until they are said to be taken, and that is not before the core has
     them durably; so neither a host nor a core that dies loses any, and none is added twice.
 
-    Attributes:
-        taken: when notes were last taken, on the loop's clock.
-
     Args:
         logs: of functions.
         count: gives counts to the core.
@@ -51,7 +47,6 @@ class NoteTaker:
         self._logs = logs
         self._count = count
         self._noted = noted
-        self.taken = -math.inf
         self._read: dict[str, int] = {}
         self._counting: dict[str, asyncio.Lock] = {}
 
@@ -62,7 +57,6 @@ class NoteTaker:
 
     async def take(self, worker: str, slots: Slots, notes: wire.Notes) -> None:
         """Take notes; returns once they need not be told again."""
-        self.taken = asyncio.get_running_loop().time()
         if notes.sequence > self._read.get(worker, 0):
             self._read[worker] = notes.sequence
             self._noted(worker, notes)

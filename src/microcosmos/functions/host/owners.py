@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
 from microcosmos.base import errors
+from microcosmos.base.tasks import apart
 from microcosmos.functions.lines import LOST
 
 from .worker import Worker
@@ -117,9 +118,7 @@ class Group:
             if left > _WAITED_FOR:
                 detail = f"its worker ended as soon as it was started; try again in {left:.1f} s"
                 raise errors.Unavailable(LOST, detail)
-            self._starting = asyncio.create_task(
-                self._begin(left), name=f"worker of {self.owner.name}"
-            )
+            self._starting = apart(self._begin(left), f"worker of {self.owner.name}")
         return await asyncio.shield(self._starting)
 
     async def _begin(self, pause: float) -> Worker:

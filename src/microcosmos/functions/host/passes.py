@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 
+from microcosmos.base.tasks import apart
 from microcosmos.functions.requests import Pass
 
 SPARE = 60.0
@@ -43,7 +44,7 @@ class Passes:
         if known is None or known.expiry - SPARE < self._time():
             asking = self._asking.get(key)
             if asking is None:
-                asking = self._asking[key] = asyncio.create_task(self._ask(key))
+                asking = self._asking[key] = apart(self._ask(key), "pass")
                 asking.add_done_callback(lambda _: self._asking.pop(key, None))
             known = await asyncio.shield(asking)
         return f"Bearer {known.token}"

@@ -12,13 +12,14 @@ import contextlib
 import logging
 import os
 import time
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from types import TracebackType
 from typing import Any
 
 import msgspec
 
 from microcosmos.base import codec, errors
+from microcosmos.base.tasks import apart
 from microcosmos.functions import wire
 from microcosmos.functions.interface import Live, Unit
 from microcosmos.functions.lines import Lines, Lost
@@ -75,6 +76,13 @@ CHECKER = "$check"
 
 _CHECKERS = {"javascript": "quickjs", "typescript": "deno", "python": "monty"}
 _CHECK_LIMIT = 10.0
+
+LOAD = "functions.load"
+"""The id of the error of code that fails when it is loaded."""
+
+Tell = Callable[[Unit, str, str, str], None]
+"""Writes into the log of a function: the level, the text, a trace."""
+
 _RECENT = 30.0
 
 
@@ -89,6 +97,7 @@ class Placement:
         lines: lead to them.
         units: gives all that is needed to run a version.
         asking: answers what workers ask; without it nobody does.
+        tell: writes into the log of a function: the level, the text, a trace.
         memory: bytes that all versions may take.
         cores: workers that one owner may have at most, for each engine.
         heaps: bytes of the heaps that the functions of an owner share, by engine.
@@ -101,12 +110,14 @@ class Placement:
         units: Units,
         *,
         asking: Asking | None = None,
+        tell: Tell | None = None,
         memory: int = MEMORY,
         cores: int = 0,
         heaps: Mapping[str, int] = HEAPS,
     ) -> None:
         self._fleet = Fleet(zygote, lines, units, asking, heaps, self._gone)
         self._units = units
+        self._tell = tell
         self._memory = memory
         self._cores = cores or _cores()
         # Where each version runs, the oldest place first.
@@ -148,9 +159,7 @@ class Placement:
         while not (spots := self._spots(where.key)):
             loading = self._loading.get(where.key)
             if loading is None:
-                loading = self._loading[where.key] = asyncio.create_task(
-                    self._load(where), name=f"load {where.name}"
-                )
+                loading = self._loading[where.key] = apart(self._load(where), f"load {where.name}")
                 loading.add_done_callback(lambda task: self._loaded(where.key, task))
             await asyncio.shield(loading)
         now = time.monotonic()
@@ -173,7 +182,9 @@ class Placement:
                 return codec.decode(answer, wire.Checked, id="functions")
             except Lost:
                 if attempt == 2:
-                    raise
+                    return wire.Checked(
+                        message="it is nested too deeply, or takes too much memory, to be read"
+                    )
         raise AssertionError
 
     def noted(self, worker: str, notes: wire.Notes) -> None:
@@ -242,7 +253,16 @@ class Placement:
         return worker
 
     async def _load_into(self, worker: Worker, where: Where, unit: Unit) -> None:
-        await worker.load_unit(where, unit)
+        try:
+            await worker.load_unit(where, unit)
+        except errors.InternalServerError as error:
+            if error.id != LOAD:
+                raise
+            # What the engine says may be private: whoever calls does not hear it.
+            if self._tell is not None:
+                self._tell(unit, "error", error.detail, "")
+            detail = f"function {unit.name} could not be loaded; its log says why"
+            raise errors.InternalServerError(LOAD, detail) from None
         self._running(worker, where)
 
     def _running(self, worker: Worker, where: Where) -> None:
@@ -400,7 +420,7 @@ class Placement:
                 await self._load_into(new, running.where, unit)
 
 
-_LASTING = frozenset(("functions.load", "functions.limit.cpu", "functions.limit.memory"))
+_LASTING = frozenset((LOAD, "functions.limit.cpu", "functions.limit.memory"))
 """Ids of errors that a version will have again when it is loaded again."""
 
 

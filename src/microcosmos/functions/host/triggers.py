@@ -26,6 +26,7 @@ from microcosmos.events.interface import Delivery, Draft, Event, Group, GroupSpe
 from microcosmos.events.schedule import check_schedule
 from microcosmos.events.schema import Contracts
 from microcosmos.functions.interface import Live
+from microcosmos.store import Store
 
 from .wishes import Wishes
 
@@ -65,6 +66,8 @@ class Triggers:
         contracts: what events are checked by.
         client: what is told to be the process's own.
         tell: writes into their logs.
+        kept: notes whose groups they are; without it, groups of functions that go while nobody is
+            here stay.
     """
 
     def __init__(
@@ -77,6 +80,7 @@ class Triggers:
         contracts: Contracts | None = None,
         client: object | None = None,
         tell: Tell = lambda *_: None,
+        kept: Store | None = None,
     ) -> None:
         self._namespace = namespace
         self._events = events
@@ -85,6 +89,7 @@ class Triggers:
         self._contracts = contracts
         self._client = client
         self._tell = tell
+        self._kept = kept
         self._consuming: dict[str, dict[str, AsyncExitStack]] = {}
         self._times: dict[str, str] | None = None
         self._said: dict[str, set[str]] = {}
@@ -114,16 +119,22 @@ class Triggers:
         await self._wishes.settled()
 
     async def tidy(self, known: Callable[[str], Live | None]) -> None:
-        """Remove the schedules that no function wants any more, since nobody was here to see it.
+        """Remove schedules and groups that no function wants any more: nobody was here to see it.
 
         Raises:
-            errors.Unavailable: the events are away.
+            errors.Unavailable: the events or the store are away.
         """
         for id in [*await self._schedules()]:
             name = id[len(_MADE) :].rpartition(".")[0]
             live = known(name)
             if id not in {schedule_id(name, when) for when in times(wanted(live) if live else ())}:
                 await self._unschedule(id)
+        for mark in await self._kept.list() if self._kept is not None else ():
+            name, _, on = mark.partition(" ")
+            live = known(name)
+            wants = _wants(live) if live else []
+            if on not in wants and on not in self._consuming.get(name, ()):
+                await self._forget(name, on)
 
     async def _bring_about(self, name: str, live: Live | None) -> None:
         consuming = self._consuming.setdefault(name, {})
@@ -167,6 +178,9 @@ class Triggers:
         recipient = Recipient(self._handler(name, on, attempts), Event)
         if on != _CRON:
             await self._admit(name, spec)
+        if self._kept is not None:
+            # Before there is a group: what is not noted would not be found again.
+            await self._kept.set(_mark(name, on), "")
         consumer = Consumer(recipient, spec, contracts=self._contracts)
         log = cast("Log", _Counting(self._events, attempts))
         stack = AsyncExitStack()
@@ -198,6 +212,8 @@ class Triggers:
                 await self._events.delete(topic_of(name))
             else:
                 await self._events.forget(on.removeprefix(_EVENTS), name)
+        if self._kept is not None:
+            await self._kept.delete(_mark(name, on))
 
     async def _schedule(self, name: str, due: Sequence[str], failures: list[errors.Error]) -> None:
         """Have the schedules of a function so."""
@@ -285,6 +301,18 @@ def wanted(live: Live) -> list[str]:
 def times(wants: Iterable[str]) -> list[str]:
     """The times among what a function is run by."""
     return [one.removeprefix(_CRON) for one in wants if one.startswith(_CRON)]
+
+
+def _wants(live: Live) -> list[str]:
+    """What a function consumes: topics, and its own ticks if it has times."""
+    wants = wanted(live)
+    ticks = [_CRON] if times(wants) else []
+    return [*(one for one in wants if one.startswith(_EVENTS)), *ticks]
+
+
+def _mark(name: str, on: str) -> str:
+    """The key by which it is noted that a function consumes something."""
+    return f"{name} {on}"
 
 
 def topic_of(name: str) -> str:

@@ -12,7 +12,7 @@ import msgspec
 from microcosmos.base import errors
 from microcosmos.functions import wire
 from microcosmos.functions.interface import Limits, Unit
-from microcosmos.functions.lines import WorkerLine
+from microcosmos.functions.lines import AskedFrame, WorkerLine
 from microcosmos.functions.workers import Place, Where
 from microcosmos.functions.zygote import messages
 
@@ -97,13 +97,21 @@ class Worker:
         Raises:
             errors.Error: it does not answer.
         """
+        early: list[tuple[int, int, bytes]] = []
+        received: AskedFrame | None = None
         if asking is not None:
             asked: Asked = asking(self.line.send, self, self.id)
-            self.line.asked = asked.received
+            received = asked.received
+            self.line.asked = lambda *frame: early.append(frame)
             self.line.ended.add_done_callback(lambda _: asked.lost())
         for loaded in _loaded(await self.line.ask(wire.HOST, b"null", _VERB_LIMIT)):
             where = Where(loaded.namespace, loaded.name, loaded.number, loaded.key)
             self._keep(Running(where, loaded.slot, heap=loaded.heap))
+        if received is not None:
+            # A worker asks as soon as it has a host, which knew nothing of its slots until now.
+            self.line.asked = received
+            for frame in early:
+                received(*frame)
 
     async def load_unit(self, where: Where, unit: Unit) -> Running:
         """Load a version.

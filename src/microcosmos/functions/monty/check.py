@@ -50,9 +50,10 @@ async def check(pool: AsyncMonty, source: wire.Source) -> wire.Checked:
     finally:
         sandbox.process.kill()
         await sandbox.close()
-    if not _HANDLER.search(source.code):
+    found = {match[3] for match in _HANDLER.finditer(source.code)}
+    if not found:
         return wire.Checked(message="there is no handler(request, env), consume or scheduled")
-    return wire.Checked(form="handler")
+    return wire.Checked(form="handler", handlers=sorted(found))
 
 
 async def _stop() -> None:

@@ -33,9 +33,6 @@ HOST_PATIENCE = 2.0
 _SAFE = ("GET", "HEAD", "OPTIONS")
 _READS = ("get", "list")
 
-_NOTE = 1000
-"""Lines in one note."""
-
 
 class Reply(msgspec.Struct):
     """What the host answered: the head, and a body that is whole or comes."""
@@ -243,13 +240,22 @@ class Host:
             async with self._telling:
                 await self._told()
 
+    def _some(self) -> list[wire.Line]:
+        """Lines for one note."""
+        lines: list[wire.Line] = []
+        room = wire.NOTE_ROOM
+        while self._lines and room > 0:
+            lines.append(self._lines.popleft())
+            room -= len(lines[-1].text) + wire.NOTE_LINE
+        return lines
+
     async def told(self) -> None:
         """Tell the host what there is, until it has it."""
         async with self._telling:
             await self._told()
 
     async def _told(self) -> None:
-        lines = [self._lines.popleft() for _ in range(min(len(self._lines), _NOTE))]
+        lines = self._some()
         counts, self._counts = self._counts, {}
         heaps, self._heaps = self._heaps, {}
         if not lines and not counts and not heaps:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+import msgspec
 from _quickjs import Context  # type: ignore[import-not-found]
 
 from microcosmos.functions.wire import Checked, Source
@@ -18,8 +19,13 @@ _STRICT = re.compile(
     r"""(?:\s|//[^\n]*\n|/\*[^]*?\*/)*(?:"use strict"|'use strict')""".replace("[^]", r"[\s\S]")
 )
 _MODULE = re.compile(r"^\s*(?:import\b(?!\s*\()|export\b)", re.MULTILINE)
+_MODULAR = re.compile(r"\b(?:import|export)\b")
 _AT = re.compile(r"<input>:(\d+):(\d+)")
 _NAMES = ("handler", "consume", "scheduled")
+_WAITS = (
+    "await is for functions and modules: write `async function handler(request, env) { … }`, "
+    "or `export default { fetch }`"
+)
 
 
 def check(source: Source) -> Checked:
@@ -35,8 +41,12 @@ def check(source: Source) -> Checked:
     context = _fresh()
     wrong = _wrong(context.eval, source.code)
     if wrong is None:
-        return Checked(form="handler" if _handles(context) else "script")
+        handlers = _handlers(context)
+        return Checked(form="handler" if handlers else "script", handlers=handlers)
     as_module = _wrong(_fresh().module, source.code)
+    if as_module is None and not _MODULAR.search(source.code):
+        # Only for its `await` it is one, and nothing in it answers.
+        return msgspec.structs.replace(wrong, message=_WAITS)
     if as_module is None:
         return Checked(form="module")
     return as_module if _MODULE.search(source.code) else wrong
@@ -68,6 +78,8 @@ def _wrong(parse: object, code: str) -> Checked | None:
         return None
     if text.startswith("InternalError: interrupted"):
         return Checked(message=f"it takes more than {CHECK_CPU:g} s to read")
+    if text.startswith("RangeError: Maximum call stack size exceeded"):
+        return Checked(message="it is nested too deeply")
     return Checked(message=text.partition("\n")[0])
 
 
@@ -80,16 +92,16 @@ def _found(text: str, shift: int) -> Checked:
     return Checked(line=line, column=column, message=message)
 
 
-def _handles(context: Context) -> bool:
-    """Whether a source that was read, but not run, has a handler at its top.
+def _handlers(context: Context) -> list[str]:
+    """The handlers at the top of a source that was read, but not run.
 
     Functions are there already; names of the others are known, but without a value yet.
     """
-    for name in _NAMES:
-        try:
-            if context.eval(f"typeof {name} === 'function' || '{name}' in globalThis"):
-                return True
-        except Failure as error:
-            if "is not initialized" in str(error):
-                return True
-    return False
+    return [name for name in _NAMES if _handles(context, name)]
+
+
+def _handles(context: Context, name: str) -> bool:
+    try:
+        return bool(context.eval(f"typeof {name} === 'function' || '{name}' in globalThis"))
+    except Failure as error:
+        return "is not initialized" in str(error)

@@ -15,6 +15,7 @@ CPU, MEMORY, STACK, BROKEN = "cpu", "memory", "stack", "broken"
 _FRAME = re.compile(r"^ {4}at (?:.*? \()?<input>:(\d+):(\d+)\)?$")
 _WHERE = re.compile(r"<input>:(\d+)")
 
+_OWN = re.compile(r":\d+:\d+")
 _THROWS_NULL = re.compile(r"\b(?:throw|reject)\s*\(?\s*null\b")
 
 
@@ -66,7 +67,7 @@ def load() -> errors.Error:
 
 
 def loading(error: Exception, unit: Unit, shift: int) -> str:
-    """What the log is to say of a function that could not be loaded.
+    """What is to be told of a function that could not be loaded.
 
     Args:
         error: that ended it.
@@ -76,10 +77,19 @@ def loading(error: Exception, unit: Unit, shift: int) -> str:
     text = str(error).removesuffix("\nundefined")
     which = broken(text)
     if which == CPU:
-        return f"the function takes more than {LOAD_CPU:g} s of the processor to load"
-    if which and not (which == MEMORY and throws_null(unit.code)):
-        return limit(which, unit.limits).detail
-    return trace(text, unit.main, shift)
+        why = f"it takes more than {LOAD_CPU:g} s of the processor"
+    elif which and not (which == MEMORY and throws_null(unit.code)):
+        why = limit(which, unit.limits).detail
+    else:
+        said, _, frames = trace(text, unit.main, shift).partition("\n    at ")
+        where = _OWN.search(frames)
+        why = f"{said} ({unit.main}{where[0]})" if where else said
+    return f"{unit.main} fails when it is loaded: {why}"
+
+
+def ended(main: str) -> str:
+    """What is to be told of a function that a limit has ended as soon as it was loaded."""
+    return f"{main} fails when it is loaded: its log says why"
 
 
 def unfit(what: str) -> errors.Error:

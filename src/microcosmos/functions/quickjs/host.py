@@ -200,6 +200,7 @@ class Notes:
         self._heap = heap
         self._lines: dict[int, list[wire.Line]] = {}
         self._dropped: dict[int, int] = {}
+        self._room = wire.NOTE_ROOM
         self._meters: list[Meter] = []
         self._sequence = 0
         self._sent: bytes | None = None
@@ -210,11 +211,12 @@ class Notes:
     def log(self, slot: int, level: str, text: str, trace: str) -> None:
         """Keep a line of a function's log."""
         lines = self._lines.setdefault(slot, [])
-        if len(lines) >= LOG_LINES:
+        if len(lines) >= LOG_LINES or self._room <= 0:
             self._dropped[slot] = self._dropped.get(slot, 0) + 1
             return
         if len(text) > LOG_LINE:
             text = f"{text[:LOG_LINE]}… ({len(text) - LOG_LINE:,} more characters)"
+        self._room -= len(text) + wire.NOTE_LINE
         lines.append(wire.Line(slot=slot, level=level, text=text, time=time.time(), trace=trace))
         self._soon()
 
@@ -233,11 +235,9 @@ class Notes:
             self._soon()
 
     async def told(self) -> None:
-        """Tell all there is, and wait until it has been heard."""
-        while self._sent is not None or self._lines or self._meters:
+        """Tell all there is, and wait until it has been heard, or there is nobody to hear it."""
+        while self._host.there and (self._sent is not None or self._lines or self._meters):
             self._tell()
-            if self._sent is None:
-                return
             future = asyncio.get_running_loop().create_future()
             self._told.append(future)
             await future
@@ -293,6 +293,7 @@ class Notes:
     def _taken(self) -> Iterable[wire.Line]:
         lines, self._lines = self._lines, {}
         dropped, self._dropped = self._dropped, {}
+        self._room = wire.NOTE_ROOM
         for slot, of_slot in lines.items():
             yield from of_slot
             if lost := dropped.get(slot):

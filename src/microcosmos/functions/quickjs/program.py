@@ -114,7 +114,7 @@ class Program:
         self.heap = realm.heap
         self._turn(realm, None)
         if self._realm is None:
-            raise errors.InternalServerError("functions.load", "the function was ended at once")
+            raise errors.InternalServerError("functions.load", failures.ended(self.unit.main))
 
     def _begin(self, realm: Realm) -> None:
         unit, context = self.unit, realm.context
@@ -131,7 +131,7 @@ class Program:
             context.eval(unit.code)
             self._handlers = frozenset(realm.begin().split())
             if not self._handlers:
-                raise ValueError(f"{unit.main} has no handler(request, env), consume or scheduled")
+                raise ValueError("it has no handler(request, env), consume or scheduled")
         context.set_time_limit(self._limits.cpu)
 
     def see(self) -> int:

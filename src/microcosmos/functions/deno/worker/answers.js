@@ -1,7 +1,7 @@
 // From the value that a function gives to the answer on the line.
 
 import { Outflow } from "./bodies.js";
-import { described, Ended, errorJson, firstLine, limited, mebibytes } from "./errors.js";
+import { described, Ended, errorJson, limited, mebibytes } from "./errors.js";
 import { logOf } from "./logs.js";
 import {
   globals,
@@ -47,7 +47,7 @@ export function answer(task, value) {
       return whole(task, 200, BINARY, "", asBytes(value));
     }
   }
-  return whole(task, 200, JSON_BODY, "", json(value));
+  return whole(task, 200, JSON_BODY, "", json(task, value));
 }
 
 /** Answer a script's task: what is neither text nor a Response becomes text. */
@@ -62,14 +62,14 @@ function isHtml(text) {
   return startsWith(begins, "<!doctype html") || startsWith(begins, "<html");
 }
 
-function json(value) {
+function json(task, value) {
   let text;
   try {
     text = stringify(value);
   } catch (error) {
-    throw wrong(
-      `an object that JSON cannot tell (${firstLine(described(error?.message ?? error))})`,
-    );
+    // What was thrown may be private.
+    logOf(task, "error", `Uncaught ${described(error)}`);
+    throw wrong("an object that JSON cannot tell (its log says why)");
   }
   if (text === undefined) {
     const what = value === undefined ? "nothing (undefined)" : `a ${typeof value}`;

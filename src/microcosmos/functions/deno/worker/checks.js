@@ -24,7 +24,10 @@ export async function check(source) {
     return await located(code, typed, error);
   }
   const wrong = scriptError(plain, file);
-  if (wrong === null) return { form: hasHandler(plain) ? "handler" : "script" };
+  if (wrong === null) {
+    const handlers = handlersOf(plain);
+    return { form: handlers.length > 0 ? "handler" : "script", handlers };
+  }
   const modular = moduleError(plain, file);
   if (modular === null) return { form: "module" };
   return await located(code, typed, MODULAR.test(wrong.message) ? modular : wrong);
@@ -48,11 +51,13 @@ function moduleError(code, file) {
   }
 }
 
-/** Whether a script has a `handler` of its own: then another one cannot be declared. */
-function hasHandler(code) {
-  return scriptError(`let handler;${code}`, "") !== null ||
-    scriptError(`let consume;${code}`, "") !== null ||
-    scriptError(`let scheduled;${code}`, "") !== null;
+/** The handlers that a script has of its own: those that cannot be declared once more. */
+function handlersOf(code) {
+  const found = [];
+  for (const name of ["handler", "consume", "scheduled"]) {
+    if (scriptError(`let ${name};${code}`, "") !== null) found[found.length] = name;
+  }
+  return found;
 }
 
 /** The place of an error: the engine's loader of modules tells it, where `vm` does not. */

@@ -11,15 +11,17 @@ import {
   stringify,
   substring,
   Table,
+  toWellFormed,
 } from "./platform.js";
 
 /** Milliseconds after which something new is told. */
 const SOON = 200;
 
-const { logLine: LONGEST, logLines: LINES } = limits;
+const { logLine: LONGEST, logLines: LINES, noteLine: EACH, noteRoom: ROOM } = limits;
 
 class Notes {
   #logs = new Table();
+  #room = ROOM;
   #touched = new Table();
   #sequence = 0;
   #sent = null;
@@ -44,10 +46,13 @@ class Notes {
   /** Keep a line of a log. */
   log(slot, level, text, trace) {
     let log = this.#logs.get(slot);
-    if (log === undefined) this.#logs.set(slot, log = { lines: [], lost: 0 });
-    if (log.lines.length < LINES) {
+    if (log === undefined) {
+      this.#logs.set(slot, log = { slot, trace, lines: [], lost: 0 });
+    }
+    if (log.lines.length < LINES && this.#room > 0) {
       const more = text.length - LONGEST;
       const cut = more > 0 ? `${substring(text, 0, LONGEST)}… (${more} more characters)` : text;
+      this.#room -= cut.length + EACH;
       log.lines[log.lines.length] = line(slot, level, cut, trace);
     } else {
       log.lost++;
@@ -114,7 +119,7 @@ class Notes {
   #lines() {
     const lines = [];
     eachValue(this.#logs, (log) => {
-      const { slot, trace } = log.lines[0];
+      const { slot, trace } = log;
       if (log.lost > 0) {
         const text = `${log.lost} more lines were dropped: too many at once`;
         log.lines[log.lines.length] = line(slot, "warn", text, trace);
@@ -122,6 +127,7 @@ class Notes {
       for (let i = 0; i < log.lines.length; i++) lines[lines.length] = log.lines[i];
     });
     this.#logs = new Table();
+    this.#room = ROOM;
     return lines;
   }
 
@@ -152,7 +158,9 @@ class Notes {
   }
 }
 
-function line(slot, level, text, trace) {
+function line(slot, level, said, trace) {
+  // Half of a surrogate pair is no text that can be told, and nor could be all that goes with it.
+  const text = toWellFormed(said);
   return { __proto__: null, slot, level, text, time: date() / 1000, trace };
 }
 

@@ -50,6 +50,7 @@ export const substring = uncurry(String.prototype.substring);
 export const lower = uncurry(String.prototype.toLowerCase);
 export const startsWith = uncurry(String.prototype.startsWith);
 export const trimStart = uncurry(String.prototype.trimStart);
+export const toWellFormed = uncurry(String.prototype.toWellFormed);
 export const match = uncurry(RegExp.prototype.exec);
 
 export const then = uncurry(Promise.prototype.then);

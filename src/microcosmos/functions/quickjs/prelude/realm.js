@@ -256,7 +256,9 @@
       text = stringify(value)
     } catch (error) {
       if (limited(error) !== '') throw error
-      return unfit('an object that JSON cannot tell (' + said(error) + ')')
+      // What was thrown may be private.
+      logged(error)
+      return unfit('an object that JSON cannot tell (its log says why)')
     }
     return text === undefined ? unfit('an object that is nothing in JSON') : 'j' + text
   }
