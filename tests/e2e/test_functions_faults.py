@@ -209,7 +209,7 @@ def test_bindings_wait_for_the_next_host(site: Site, engine: str, suffix: str) -
     with Load(site.url, f"/{name}") as load:
         site.kill_named("functions")
         load.more(40)
-    assert load.errors == [], load.told()
+    assert load.errors == [], (load.told(), site.type("functions", "logs", name).out)
     assert _last(load, len(load.journal)) <= {"null", "None"}
 
 

@@ -138,6 +138,39 @@ class TestPlaces:
                 assert caught.value.id == "functions.load"
             assert len(hosted.core.asked) == 2, "what fails is not loaded again at once"
 
+    async def test_why_code_cannot_be_loaded_is_for_its_log_alone(self) -> None:
+        told: list[tuple[str, str, str]] = []
+
+        def tell(unit: Unit, level: str, text: str, trace: str) -> None:
+            told.append((unit.name, level, text))
+
+        async with host(tell=tell) as (hosted, _, _):
+            hosted.core.codes["alice-broken"] = "broken"
+            for _ in range(2):
+                with pytest.raises(errors.InternalServerError) as caught:
+                    await hosted.run(where("alice-broken"))
+                detail = "function alice-broken could not be loaded; its log says why"
+                assert caught.value.detail == detail
+            assert told == [("alice-broken", "error", "broken")]
+
+    async def test_nothing_of_the_first_request_is_anybody_elses(self) -> None:
+        async with host() as (hosted, _, _):
+            seen: list[float | None] = []
+            units = hosted.core.unit
+
+            async def unit(at: Where) -> Unit:
+                seen.append(context.current().remaining)
+                return await units(at)
+
+            hosted.placement._units = unit
+            until = time.monotonic() + 0.01
+            context.set_current(context.Unasked(context.Metadata(), until))
+            (place,) = await hosted.place("alice-a")
+            assert seen == [None], "a deadline would end the load for all who wait for it"
+            worker = next(one for one in hosted.placement.workers if one.pid == place.pid)
+            received = worker.line.received if hasattr(worker.line, "received") else None
+            del received
+
     async def test_code_that_kills_its_worker_is_slowed_down(
         self, caplog: pytest.LogCaptureFixture
     ) -> None:

@@ -55,8 +55,6 @@ async def make(plan: Plan, engines: Engines) -> Made | Sequence[Finding]:
             ]
         form = cast("Form", checked.form)
         engine = forms.engine_of(language, form, draft.engine)
-        if form == "module" and "default" not in code:
-            return [Finding(file=main, message=_NO_DEFAULT)]
         _check_triggers(draft.on, form, checked.handlers, main)
         if form == "module" and forms.links(files, main, language):
             bundle = await engines.bundle(Bundling(files=files, main=main, language=language))
@@ -66,6 +64,8 @@ async def make(plan: Plan, engines: Engines) -> Made | Sequence[Finding]:
     except errors.Unavailable:
         detail = "sources cannot be checked: the host of functions does not answer; try again"
         raise errors.Unavailable(_ID, detail) from None
+    if form == "module" and "default" not in files[main]:
+        return [Finding(file=main, message=_NO_DEFAULT)]
     if (size := len(codec.encode(code))) > MAX_PROGRAM:
         limit = MAX_PROGRAM // (1024 * 1024)
         detail = f"{main}: with all that it imports it has {size:,} bytes; at most {limit} MiB"

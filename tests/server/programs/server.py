@@ -18,7 +18,8 @@ def program(name: str) -> list[str]:
 
 log.setup()
 try:
-    commands = Commands(core=program("core.py"), gateway=program("gateway.py"))
+    ready = program("ready.py")
+    commands = Commands(program("core.py"), program("gateway.py"), zygote=ready, functions=ready)
     asyncio.run(run(load(), commands))
 except errors.Error as error:
     sys.exit(error.detail)

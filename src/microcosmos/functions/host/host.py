@@ -122,6 +122,7 @@ class Host:
         self._door.add(WorkersService(self).hosted())
         self._tidying: set[asyncio.Task[None]] = set()
         self._stack = AsyncExitStack()
+        self._resting = False
 
     async def __aenter__(self) -> Host:
         async with AsyncExitStack() as stack:
@@ -132,12 +133,14 @@ class Host:
             await enter(self._lines)
             await enter(self._placement)
             await enter(background(self._notes.keep(), "logs"))
+            # Until the workers have ended they may use bindings, which the namespaces are for.
+            stack.push_async_callback(self._worlds.close)
             stack.push_async_callback(self._last_notes)
             await enter(self._caller)
             await enter(self.known)
             await enter(listen(self._home.functions_lane, self._door, drain=DRAIN))
             # First of all to end: events and calls by NATS, which only make work.
-            stack.push_async_callback(self._worlds.close)
+            stack.push_async_callback(self._rest)
             self._worlds.want(DEFAULT_NAMESPACE)
             self.known.listen(self._changed)
             self._stack = stack.pop_all()
@@ -225,7 +228,8 @@ class Host:
             names.discard(name)
             self._passes.forget(namespace, name)
             self._logs.forget(namespace, name)
-        if (world := self._worlds[namespace]) is not None:
+        world = self._worlds[namespace]
+        if world is not None and not self._resting:
             world.follow(name, live)
         if not names and namespace != DEFAULT_NAMESPACE:
             del self._names[namespace]
@@ -269,6 +273,8 @@ class Host:
             )
 
     def _entered(self, namespace: str, world: FunctionsOf) -> None:
+        if self._resting:
+            return
         for name in self._names.get(namespace, ()):
             world.follow(name, self.known.get(namespace, name))
         task = asyncio.create_task(self._tidy(namespace, world), name="tidying")
@@ -282,6 +288,11 @@ class Host:
             await world.tidy(lambda name: self.known.get(namespace, name))
         except errors.Error as error:
             log.info("schedules of functions are not looked through: %s", error.detail)
+
+    async def _rest(self) -> None:
+        """Make no more work."""
+        self._resting = True
+        await asyncio.gather(*(world.rest() for world in self._worlds))
 
     async def _last_notes(self) -> None:
         """Let the workers end, which do first what was to be done after answers, and tell all."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 from microcosmos.base import errors
 from microcosmos.events.client import RemoteLog
@@ -34,6 +34,7 @@ class FunctionsOf:
     Attributes:
         client: calls in the namespace.
         door: answers calls to them.
+        rest: returns when nothing runs them any more: they are no services, and have no triggers.
     """
 
     def __init__(
@@ -43,12 +44,14 @@ class FunctionsOf:
         presence: Presence,
         ears: Ears | None,
         triggers: Triggers,
+        rest: Callable[[], Awaitable[None]],
     ) -> None:
         self.client = client
         self.door = door
         self._presence = presence
         self._ears = ears
         self._triggers = triggers
+        self.rest = rest
 
     def follow(self, name: str, live: Live | None) -> None:
         """A function has changed, is new, or is no more."""
@@ -126,7 +129,7 @@ async def open_namespace(
                 kept=_kept(platform),
             )
         )
-        yield FunctionsOf(platform.client, door, presence, ears, triggers)
+        yield FunctionsOf(platform.client, door, presence, ears, triggers, stack.aclose)
 
 
 def _kept(platform: LivePlatform) -> Store:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractAsyncContextManager
 from typing import Generic, TypeVar
 
@@ -53,6 +53,10 @@ class Worlds(Generic[W]):
         """A namespace, if it is open."""
         opened = self._worlds.get(namespace)
         return opened.world if opened is not None else None
+
+    def __iter__(self) -> Iterator[W]:
+        """Those that are open."""
+        return iter([one.world for one in self._worlds.values() if one.world is not None])
 
     def want(self, namespace: str) -> None:
         """Have a namespace open from now on; what fails is tried again."""
