@@ -14,12 +14,14 @@ from pathlib import Path
 
 import pytest
 
-from microcosmos.base import errors
+from microcosmos.base import context, errors
 from microcosmos.functions import wire
 from microcosmos.functions.calling import Caller, Streamed
 from microcosmos.functions.interface import Unit
 from microcosmos.functions.lines import Lines, Lost
 from microcosmos.functions.workers import Place, Suspicion, Verdict, Where
+from microcosmos.rpc import frames
+from microcosmos.rpc.line import Line
 
 from .zygotes import until
 
@@ -456,3 +458,22 @@ class TestSilence:
             host.judge = away
             assert text(await run(caller, "burn 0.3", b"done")) == b"done"
             assert text(await run(caller, "echo", b"next")) == b"next"
+
+
+async def test_what_a_worker_asks_is_not_asked_by_who_had_the_line_opened(tmp_path: Path) -> None:
+    loop = asyncio.get_running_loop()
+    served: list[Line] = []
+
+    def serve() -> Line:
+        served.append(Line(lambda *_: None, lambda _: None))
+        return served[-1]
+
+    path = str(tmp_path / "w.sock")
+    server = await loop.create_unix_server(serve, path)
+    context.set_current(context.Unasked(context.Metadata(), time.monotonic() + 10))
+    async with server, Lines() as lines:
+        line = await lines.line(path, os.getpid())
+        seen: asyncio.Future[float | None] = loop.create_future()
+        line.asked = lambda *_: seen.set_result(context.current().remaining())
+        served[0].send(frames.REQUEST, wire.ASKED, wire.pack_request(0, b"notes"))
+        assert await asyncio.wait_for(seen, 5) is None, "a deadline would end what all wait for"

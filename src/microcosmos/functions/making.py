@@ -19,6 +19,7 @@ MAX_PROGRAM = 7 * 1024 * 1024
 """The most bytes of a program with all that is linked into it, as JSON."""
 
 _ID = "functions"
+_MISSING = ("functions.bundle", "functions.deno", "functions.monty")
 _NO_DEFAULT = "a module answers by `export default { fetch(request, env, ctx) { … } }`; it has none"
 
 
@@ -61,7 +62,9 @@ async def make(plan: Plan, engines: Engines) -> Made | Sequence[Finding]:
             if bundle.findings:
                 return bundle.findings
             code = bundle.code
-    except errors.Unavailable:
+    except errors.Unavailable as error:
+        if error.id in _MISSING:
+            raise
         detail = "sources cannot be checked: the host of functions does not answer; try again"
         raise errors.Unavailable(_ID, detail) from None
     if form == "module" and "default" not in files[main]:

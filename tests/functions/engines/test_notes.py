@@ -9,6 +9,8 @@ import time
 
 import pytest
 
+from microcosmos.functions import wire
+
 from .workers import Function, Worker
 
 runs = pytest.mark.runs
@@ -185,3 +187,24 @@ async def test_notes_that_were_not_heard_are_told_again(worker: Worker, function
         await host.until(lambda: host.counted(function.slot).requests == 1)
         (again,) = [notes for notes in host.notes if function.slot in notes.counts]
     assert again == heard
+
+
+@runs(
+    javascript="function handler() { console.log('half \\ud800'); return 'x' }",
+    module="export default { fetch() { console.log('half \\ud800'); return new Response('x') } }",
+)
+async def test_half_a_character_is_told_as_what_it_is_not(function: Function) -> None:
+    await function.get()
+    (line,) = await function.logs()
+    assert line.text.startswith("half ")
+
+
+@runs(
+    javascript="function handler() { for (let n = 0; n < 400; n++) console.log('x'.repeat(16000)); return 'x' }",
+    module="export default { fetch() { for (let n = 0; n < 400; n++) console.log('x'.repeat(16000)); return new Response('x') } }",
+)
+async def test_a_flood_is_no_more_than_a_message_holds(function: Function) -> None:
+    await function.get()
+    lines = await function.logs(2)
+    assert lines[-1].text.endswith("more lines were dropped: too many at once")
+    assert sum(len(line.text) for line in lines) < wire.NOTE_ROOM + 20_000

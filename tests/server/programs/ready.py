@@ -1,4 +1,4 @@
-"""A process that says that it is ready and waits for its end, in the place of those of functions."""
+"""A process that says that it is ready and waits for its end, in the place of others."""
 
 import signal
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import AbstractAsyncContextManager
@@ -60,8 +61,8 @@ class Worlds(Generic[W]):
 
     def want(self, namespace: str) -> None:
         """Have a namespace open from now on; what fails is tried again."""
-        if namespace not in self._worlds:
-            opened = self._worlds[namespace] = _Opened()
+        opened = self._worlds.setdefault(namespace, _Opened())
+        if opened.task is None:
             opened.task = asyncio.create_task(
                 self._keep(namespace, opened), name=f"namespace {namespace}"
             )
@@ -77,18 +78,16 @@ class Worlds(Generic[W]):
             opened.task.add_done_callback(self._leaving.discard)
 
     async def get(self, namespace: str) -> W:
-        """A namespace, waited for if it is about to be open.
+        """A namespace, waited for if it is not open yet.
 
         Raises:
             errors.Unavailable: it is not, in time.
         """
-        opened = self._worlds.get(namespace)
-        if opened is not None:
-            try:
-                await asyncio.wait_for(opened.ready.wait(), OPENING)
-            except TimeoutError:
-                opened = None
-        if opened is None or opened.world is None:
+        # Workers that a host finds when it starts ask before it knows of their functions.
+        opened = self._worlds.setdefault(namespace, _Opened())
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(opened.ready.wait(), OPENING)
+        if opened.world is None:
             detail = f"the namespace {namespace} is not ready yet; try again"
             raise errors.Unavailable("functions", detail)
         return opened.world
