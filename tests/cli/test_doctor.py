@@ -114,15 +114,16 @@ def test_a_check_that_hangs_or_raises_keeps_nobody(home: Home) -> None:
     def works(_: Subject, report: Report) -> None:
         report.ok("fine")
 
+    before = set(threading.enumerate())
     began = time.monotonic()
     checks = (("hangs", hangs), ("raises", raises), ("works", works))
     try:
         found = examine(checks, subject(home), limit=0.1)
         assert time.monotonic() - began < 1
         # Python does not wait for them when it ends.
-        others = [one for one in threading.enumerate() if one is not threading.main_thread()]
-        assert others
-        assert all(one.daemon for one in others)
+        begun = set(threading.enumerate()) - before
+        assert begun
+        assert all(one.daemon for one in begun)
     finally:
         forever.set()
     assert [(one.check, one.status) for one in found] == [

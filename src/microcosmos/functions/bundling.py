@@ -184,6 +184,13 @@ class _Work:
         (self.folder / "deno.json").write_bytes(msgspec.json.encode(config))
 
     async def bundle(self) -> Bundled:
+        try:
+            return await self._made()
+        except TimeoutError:
+            late = f"it took longer than {TIME:g} s to bundle"
+            return _wrong(Finding(file=self._main, message=late))
+
+    async def _made(self) -> Bundled:
         code, output, problem = await self._deno("info", "--json", "--no-remote", "--no-npm")
         try:
             graph = msgspec.json.decode(output, type=_Graph)
@@ -311,7 +318,7 @@ class _Work:
     # Running Deno.
 
     async def _deno(self, *arguments: str) -> tuple[int, bytes, str]:
-        """Its exit code, output and complaints."""
+        """Its exit code, output and complaints; raises `TimeoutError` after `TIME`."""
         process = await asyncio.create_subprocess_exec(
             deno.binary(),
             arguments[0],
@@ -331,8 +338,6 @@ class _Work:
         try:
             async with asyncio.timeout(TIME):
                 output, problem = await process.communicate()
-        except TimeoutError:
-            return -1, b"", f"it took longer than {TIME:g} s to bundle"
         finally:
             # The linker is a child of its own.
             _kill(process.pid)

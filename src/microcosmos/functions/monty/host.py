@@ -27,8 +27,9 @@ PAUSE = 0.1
 LINES = 10_000
 """Lines of logs that are kept while there is no host; older ones are forgotten."""
 
-HOST_PATIENCE = 2.0
-"""Seconds that what functions ask of their host waits while that is being started again."""
+HOST_PATIENCE = 6.0
+"""Seconds that what functions ask of their host waits while that is being started again: longer
+than the longest pause of the supervisor between two starts."""
 
 _SAFE = ("GET", "HEAD", "OPTIONS")
 _READS = ("get", "list")

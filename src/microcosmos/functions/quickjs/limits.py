@@ -32,5 +32,6 @@ CHECK_HEAP = 256 * 1024 * 1024
 DRAIN = 60.0
 """Seconds that a worker which ends has for what is under way."""
 
-HOST_PATIENCE = 2.0
-"""Seconds that what functions ask of their host waits while that is being started again."""
+HOST_PATIENCE = 6.0
+"""Seconds that what functions ask of their host waits while that is being started again: longer
+than the longest pause of the supervisor between two starts."""

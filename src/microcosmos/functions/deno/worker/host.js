@@ -29,8 +29,9 @@ import {
 import { Inflow, Outflow } from "./bodies.js";
 import { replyOf } from "./replies.js";
 
-/** Milliseconds that what functions ask for waits while the host is being started again. */
-const PATIENCE = 2000;
+/** Milliseconds that what functions ask for waits while the host is being started again: longer
+ * than the longest pause of the supervisor between two starts. */
+const PATIENCE = 6000;
 
 class Host {
   #line = null;
