@@ -74,6 +74,19 @@ async def connect(
     finally:
         with contextlib.suppress(nats.errors.Error, OSError):
             await nc.close()
+        await _reconnects_no_more(nc)
+
+
+async def _reconnects_no_more(nc: NatsClient) -> None:
+    """End the task that connects anew, which a cancellation may pass by.
+
+    `asyncio.wait_for` of Python 3.11 forgets one that comes as its connection is refused, and
+    nats-py would go on for ever.
+    """
+    task = nc._reconnection_task
+    while task is not None and not task.done():
+        task.cancel()
+        await asyncio.wait((task,), timeout=0.1)
 
 
 def _check_credentials(path: Path) -> None:

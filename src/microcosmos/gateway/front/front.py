@@ -139,7 +139,8 @@ class Front:
     def _choose(self) -> None:
         """The shortest way that does what has been asked for."""
         if self._rules is not None:
-            self._serve = partial(self._guarded, self._ruled)
+            # These rules, not those that there will be once a request has its turn.
+            self._serve = partial(self._guarded, partial(self._ruled, self._rules))
         elif self._cache:
             self._serve = partial(self._guarded, self._cached)
         else:
@@ -172,9 +173,7 @@ class Front:
                 return
         await self._app(scope, proto)
 
-    async def _ruled(self, scope: Any, proto: Any, request: dict[str, str]) -> None:
-        rules = self._rules
-        assert rules is not None
+    async def _ruled(self, rules: _Rules, scope: Any, proto: Any, request: dict[str, str]) -> None:
         client = rules.proxies.client(scope.client, scope.scheme, scope.headers.items())
         request.update(client.pairs)
         header = partial(_header, request)
