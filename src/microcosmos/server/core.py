@@ -245,6 +245,8 @@ async def main() -> None:
         kept = 1 if connections.walled else REPLICAS
         engine = Engine(home.server / "keys", durability=durability, replicas=kept)
         core = Core(home, "", connections, access, badge.header, engine)
+        # Until all are there, nobody is told that one of them is not.
+        core.server.growing = True
         replicas = Replicas(home, core.world, connections, authority, core.name)
         keys = keys_of_secrets(home, profile)
         runtime, catalogue = _deploying(core, own, replicas, keys)
