@@ -13,6 +13,7 @@ API_VERSION = "1.0.0"
 Language = Literal["javascript", "typescript", "python"]
 Form = Literal["script", "handler", "module"]
 Engine = Literal["quickjs", "deno", "monty"]
+Isolation = Literal["isolate", "process", "wasm"]
 
 MAX_SOURCE = 4 * 1024 * 1024
 """The most bytes of a function's files together."""
@@ -32,8 +33,9 @@ MAX_ROUTES = 50
 MAX_MESSAGE = 2000
 """The most characters of the message of a deploy."""
 
-GRANTS = ("store", "config", "events", "broker", "call")
-"""What a function may be granted; ``call:users`` and ``call:users.read`` narrow the last."""
+GRANTS = ("store", "config", "events", "broker", "call", "secret")
+"""What a function may be granted; ``call:users`` and ``call:users.read`` narrow one of them, and
+``secret:NAME`` lets its code read one secret, of which it sees a placeholder otherwise."""
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,19 +45,53 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
         cpu: seconds of the processor at a stretch, between two waits.
         wall: seconds until the answer has begun.
         heap: bytes of the engine's heap.
+        stack: bytes of the engine's stack.
         request: bytes of a request's body that is read whole.
         response: bytes of an answer that is not streamed.
+        logs: bytes that one request may write to the log; what is more is dropped, and said so.
         fetches: sub-requests, bindings included.
+        at_once: sub-requests of one request that are under way; further ones wait.
         concurrency: requests of one function under way in one worker.
+        code: bytes of the program.
     """
 
     cpu: float = 0.05
     wall: float = 30.0
     heap: int = 64 * 1024 * 1024
+    stack: int = 512 * 1024
     request: int = 8 * 1024 * 1024
     response: int = 8 * 1024 * 1024
+    logs: int = 256 * 1024
     fetches: int = 50
+    at_once: int = 6
     concurrency: int = 1000
+    code: int = 4 * 1024 * 1024
+
+
+class Replay(msgspec.Struct, frozen=True, kw_only=True):
+    """A world that is the same again: each request sees it from its beginning.
+
+    Attributes:
+        seed: of all randomness.
+        clock: milliseconds since the epoch, at which a request begins.
+        step: milliseconds that the clock goes on whenever it is looked at; with 0 it stands still.
+    """
+
+    seed: str = ""
+    clock: float = 0.0
+    step: float = 0.0
+
+
+class SecretUse(msgspec.Struct, frozen=True):
+    """Where the placeholder of a secret is filled in, and nowhere else.
+
+    Attributes:
+        host: as of `Draft.hosts`.
+        header: of the sub-request, in small letters.
+    """
+
+    host: str
+    header: str = "authorization"
 
 
 class Draft(msgspec.Struct, kw_only=True):
@@ -76,6 +112,9 @@ class Draft(msgspec.Struct, kw_only=True):
         routes: paths below its family, ``/users/{id}``; none are all.
         grants: of `GRANTS`.
         on: what else it is run by, ``events:orders`` or ``cron:*/5 * * * *``.
+        isolation: ``isolate`` unless said, ``process`` or ``wasm``.
+        limits: by the names of `Limits`; what is not said is the account's.
+        secret_uses: where placeholders of secrets are filled in, by the names of secrets.
     """
 
     name: str
@@ -90,6 +129,9 @@ class Draft(msgspec.Struct, kw_only=True):
     routes: list[str] = []
     grants: list[str] = []
     on: list[str] = []
+    isolation: str = ""
+    limits: dict[str, float] = {}
+    secret_uses: dict[str, list[SecretUse]] = {}
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
@@ -125,6 +167,9 @@ class Version(msgspec.Struct, frozen=True, kw_only=True):
         date: when, RFC 3339 in UTC with microseconds.
         code: SHA-256 of the program that runs: of the main file, or what the files were linked to.
         values: salted SHA-256 of the values of its variables.
+        isolation: as of `Draft`.
+        limits: as of `Draft`.
+        secret_uses: as of `Draft`.
     """
 
     number: int
@@ -147,6 +192,9 @@ class Version(msgspec.Struct, frozen=True, kw_only=True):
     date: str
     code: str = ""
     values: str = ""
+    isolation: Isolation = "isolate"
+    limits: dict[str, float] = {}
+    secret_uses: dict[str, list[SecretUse]] = {}
 
 
 class Share(msgspec.Struct, frozen=True, kw_only=True):
@@ -172,6 +220,18 @@ class Share(msgspec.Struct, frozen=True, kw_only=True):
     wall: float = 30.0
 
 
+class Spent(msgspec.Struct, frozen=True):
+    """A quota that is used up.
+
+    Attributes:
+        until: seconds since the epoch, when it begins anew.
+        detail: for whoever is refused.
+    """
+
+    until: float
+    detail: str
+
+
 class Live(msgspec.Struct, frozen=True, kw_only=True):
     """A function as those know it who run it.
 
@@ -180,12 +240,14 @@ class Live(msgspec.Struct, frozen=True, kw_only=True):
         name: of the function.
         owner: the id of the account that it belongs to.
         shares: the versions that requests go to, the newest first.
+        spent: why its requests are refused for now, and until when; None if they are not.
     """
 
     namespace: str
     name: str
     owner: str
     shares: list[Share]
+    spent: Spent | None = None
 
 
 class News(msgspec.Struct, frozen=True, kw_only=True):
@@ -222,10 +284,17 @@ class Unit(msgspec.Struct, frozen=True, kw_only=True):
         engine: what runs it.
         main: the name of the file that began, for traces.
         code: the whole program, in one file.
-        env: variables and secrets by name.
+        env: variables by name, and secrets: those that its code may read by their values, all
+            others by their placeholders.
         hosts: as of `Draft`.
         grants: as of `Draft`.
         limits: what a request may use.
+        isolation: as of `Draft`.
+        placeholders: names of secrets by their placeholders.
+        secret_uses: as of `Draft`.
+        replay: what its requests see in place of the clock and of randomness.
+        strikes: how often it has been ended of late for holding up a worker, or being its death;
+            with one it runs in a process of its own.
     """
 
     namespace: str
@@ -242,6 +311,34 @@ class Unit(msgspec.Struct, frozen=True, kw_only=True):
     hosts: list[str] = []
     grants: list[str] = []
     limits: Limits = Limits()
+    isolation: Isolation = "isolate"
+    placeholders: dict[str, str] = {}
+    secret_uses: dict[str, list[SecretUse]] = {}
+    replay: Replay | None = None
+    strikes: int = 0
+
+    @property
+    def runner(self) -> str:
+        """The kind of worker that it runs in: that of its engine, or ``wasm``."""
+        return "wasm" if self.isolation == "wasm" else self.engine
+
+
+class State(msgspec.Struct, frozen=True, kw_only=True):
+    """What is to be known of a version that has misbehaved.
+
+    Attributes:
+        state: ``quarantined``, in a process of its own; or ``refused``, not run until later.
+        strikes: how often.
+        reason: of the last one, for people.
+        since: of the first one, RFC 3339.
+        until: when it is forgotten or run again, RFC 3339.
+    """
+
+    state: Literal["quarantined", "refused"]
+    strikes: int
+    reason: str
+    since: str
+    until: str
 
 
 class Counts(msgspec.Struct, kw_only=True):
@@ -282,6 +379,7 @@ class Function(msgspec.Struct, frozen=True, kw_only=True):
         updated: when that was last changed.
         url: the path of its family on the gateway.
         secrets: names of those that are kept.
+        states: of versions that have misbehaved, by ``v1``.
     """
 
     name: str
@@ -292,6 +390,7 @@ class Function(msgspec.Struct, frozen=True, kw_only=True):
     updated: str
     url: str
     secrets: list[str] = []
+    states: dict[str, State] = {}
 
 
 class Functions(Protocol):

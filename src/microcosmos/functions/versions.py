@@ -111,8 +111,15 @@ def digest_of_values(env: Mapping[str, str], salt: str) -> str:
 
 def canonical(which: Which, version: Version, files: Mapping[str, str]) -> bytes:
     """What the hash of a version is of: one map in canonical CBOR (RFC 8949)."""
+    # What came later is left out where nothing was said of it: the hashes of before stay true.
+    later = {
+        "isolation": "" if version.isolation == "isolate" else version.isolation,
+        "limits": version.limits,
+        "secret_uses": msgspec.to_builtins(version.secret_uses),
+    }
     return cbor2.dumps(
         {
+            **{name: value for name, value in later.items() if value},
             "api_version": version.api_version,
             "author": version.author,
             "code": version.code,

@@ -18,7 +18,7 @@ from microcosmos.rpc.client import Identity
 from microcosmos.rpc.lane import LaneTransport
 from microcosmos.rpc.one_socket import OneSocket
 
-from .interface import Finding
+from .interface import Finding, Replay
 from .wire import Checked, Source
 
 SERVICE = "workers"
@@ -55,6 +55,7 @@ class Where(msgspec.Struct, frozen=True):
         number: of the version.
         key: as of `interface.Share`.
         missing: where it was expected to run, and does not.
+        replay: as of `interface.Unit`; the key names it too.
     """
 
     namespace: str
@@ -62,6 +63,7 @@ class Where(msgspec.Struct, frozen=True):
     number: int
     key: str
     missing: tuple[Place, ...] = ()
+    replay: Replay | None = None
 
 
 class Suspicion(msgspec.Struct, frozen=True):

@@ -146,7 +146,7 @@ class Fleet:
     # How they come.
 
     async def _start(self, owner: Owner) -> Worker:
-        made = await self._zygote.start(owner.engine, owner.name, self._heaps.get(owner.engine, 0))
+        made = await self._zygote.start(owner.kind, owner.name, self._heaps.get(owner.kind, 0))
         try:
             return await self._meet(made)
         except errors.Error:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from microcosmos.base import errors
 from microcosmos.base.tasks import apart
+from microcosmos.functions.interface import Unit
 from microcosmos.functions.lines import LOST
 
 from .worker import Worker
@@ -38,23 +39,32 @@ class Owner(NamedTuple):
     Attributes:
         namespace: where they live.
         account: whom they belong to.
-        engine: what runs them.
+        kind: of the workers: an engine, or ``wasm``.
+        apart: the function that has them for itself; empty if all others share them.
     """
 
     namespace: str
     account: str
-    engine: str
+    kind: str
+    apart: str = ""
 
     @property
     def name(self) -> str:
         """What its workers are called."""
-        return f"{self.namespace}/{self.account}"
+        return "/".join(filter(None, (self.namespace, self.account, self.apart)))
 
 
-def owner_of(name: str, engine: str) -> Owner:
+def owner_of(name: str, kind: str) -> Owner:
     """The owner of a worker, by its name and kind."""
-    namespace, _, account = name.partition("/")
-    return Owner(namespace, account, engine)
+    namespace, _, rest = name.partition("/")
+    account, _, apart = rest.partition("/")
+    return Owner(namespace, account, kind, apart)
+
+
+def owner_for(unit: Unit) -> Owner:
+    """Whose worker a version runs in."""
+    alone = unit.isolation == "process" or unit.strikes > 0
+    return Owner(unit.namespace, unit.owner, unit.runner, unit.name if alone else "")
 
 
 class Group:

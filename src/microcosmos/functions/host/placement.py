@@ -28,7 +28,7 @@ from microcosmos.functions.zygote.client import ZygoteClient
 
 from .asked import Asking
 from .fleet import HEAPS, Fleet
-from .owners import Group, Owner
+from .owners import Group, Owner, owner_for
 from .worker import Running, Units, Worker
 
 log = logging.getLogger("microcosmos.functions")
@@ -233,7 +233,7 @@ class Placement:
         if unit.key != where.key:
             # A secret has changed since: what runs by the old name has the new values too.
             unit = msgspec.structs.replace(unit, key=where.key)
-        group = self._fleet.group(Owner(unit.namespace, unit.owner, unit.engine))
+        group = self._fleet.group(owner_for(unit))
         worker = await self._load_somewhere(group, where, unit)
         for other in group.usable:
             if other is not worker and other.has(where.name):
