@@ -24,6 +24,7 @@ from microcosmos.events.client import RemoteLog
 from microcosmos.events.interface import Log
 from microcosmos.events.nats import EngineLog
 from microcosmos.events.schema.client import RemoteContracts
+from microcosmos.monitor.ledger.client import RemoteLedger
 from microcosmos.registry import REFRESH, Service, Table
 from microcosmos.registry.client import RegistryClient, follow
 from microcosmos.registry.interface import HOST, LANE, REPLICA
@@ -34,12 +35,14 @@ from microcosmos.rpc.nats import NatsTransport
 
 from .identity import open_identity
 from .membership import Membership
+from .metering import Metering
 from .records import record
 
 log = logging.getLogger("microcosmos.service")
 
 OF_THE_CORE = (
-    *("api", "auth", "broker", "config", "events", "functions", "registry", "schemas", "store"),
+    *("api", "auth", "broker", "config", "events", "functions", "monitor", "registry"),
+    *("schemas", "store"),
 )
 """Services that every process finds on the core's lane, before it has read the registry."""
 
@@ -137,6 +140,10 @@ class LivePlatform:
                 # Nobody is sent here before it is known whom to let in.
                 await self.governed.wait()
             await self._register(records)
+            if self.membership.name or self.membership.by_hand:
+                metering = Metering(RemoteLedger(self.client.own()), services)
+                stack.push_async_callback(metering.last)
+                await stack.enter_async_context(background(metering.keep(), "metering"))
             stack.push_async_callback(self._deregister, records)
             await stack.enter_async_context(
                 background(self._keep_registered(records), "registration")
