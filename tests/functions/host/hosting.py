@@ -19,7 +19,8 @@ from microcosmos.config.service import ConfigService
 from microcosmos.events.nats import NatsLog
 from microcosmos.events.schema.registry import TABLE, Registry
 from microcosmos.functions.client import RemoteFunctions
-from microcosmos.functions.host.fetch import Fetcher
+from microcosmos.functions.egress.fetch import Fetcher
+from microcosmos.functions.egress.serving import open_egress
 from microcosmos.functions.host.host import Host
 from microcosmos.functions.interface import Draft
 from microcosmos.functions.service import FunctionsService
@@ -38,6 +39,8 @@ from microcosmos.store.service import StoreService
 from ...events.engine import Engine
 from ..plane import Plane
 from ..plane import opened as opened_plane
+
+PROOF = "what the egress shows"
 
 
 class World:
@@ -99,7 +102,8 @@ class World:
             follow = follow_policy(platform.client, access, "", platform.header)
             async with (
                 background(follow, "policy"),
-                Host(self.home, platform, self.joined, access, fetcher=fetcher) as host,
+                open_egress(self.home, fetcher, PROOF),
+                Host(self.home, platform, self.joined, access) as host,
             ):
                 await host.known.settle(5)
                 await host.settled()
@@ -125,7 +129,9 @@ async def world(engine: Engine) -> AsyncIterator[World]:
         server = Server(verifier=access)
         badge = platform_token(plane.auth.keys, "core")
         workers = await enter(open_workers(home, lambda: f"Bearer {badge}"))
-        functions = FunctionsService(plane.catalogue, workers, accounts=plane.auth.authority)
+        functions = FunctionsService(
+            plane.catalogue, workers, accounts=plane.auth.authority, proof=PROOF
+        )
         for hosted in (
             functions.hosted(),
             plane.auth.service.hosted(),

@@ -7,25 +7,29 @@ import base64
 import contextlib
 import json
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from microcosmos.base import context, errors
+from microcosmos.base.home import Home
 from microcosmos.functions import wire
+from microcosmos.functions.egress.client import EgressClient
+from microcosmos.functions.egress.serving import open_egress
 from microcosmos.functions.host.asked import AT_ONCE, Asked, Slots, unknown
 from microcosmos.functions.host.bindings import MAX_ARGUMENTS
-from microcosmos.functions.host.fetch import Fetcher
 from microcosmos.functions.interface import Unit
+from microcosmos.functions.placeholders import placeholder_of
 from microcosmos.rpc.frames import CANCEL, END, ERROR, GRANT, ITEM, OPEN, REPLY, REQUEST
 from microcosmos.rpc.line import Line
 
+from ..web import Seen, said, web
 from .test_bindings import unit
-from .web import Seen, said, web
 
 SLOT = 3
+KEY = placeholder_of("micro/other/1/", "KEY")
 
 
 class Answers:
@@ -64,8 +68,8 @@ class Answers:
 class Worker:
     """The worker's end of a line, in the hands of the test; and what the host offers there."""
 
-    def __init__(self, fetcher: Fetcher) -> None:
-        self.fetcher = fetcher
+    def __init__(self, egress: EgressClient) -> None:
+        self.egress = egress
         self.slots: dict[int, Unit] = {}
         self.told: list[str] = []
         self.noted: list[tuple[str, wire.Notes]] = []
@@ -81,6 +85,9 @@ class Worker:
 
     def name(self, slot: int) -> tuple[str, str] | None:
         return ("micro", self.slots[slot].name) if slot in self.slots else None
+
+    def number(self, slot: int) -> int:
+        return self.slots[slot].number if slot in self.slots else 0
 
     async def unit(self, slot: int) -> Unit:
         if slot not in self.slots:
@@ -133,34 +140,43 @@ class Worker:
 
 @contextlib.asynccontextmanager
 async def worker(*hosts: str) -> AsyncIterator[Worker]:
-    loop = asyncio.get_running_loop()
-    async with Fetcher() as fetcher:
-        made = Worker(fetcher)
-        given = unit("shop", [])
-        made.slots[SLOT] = Unit(**{**_fields(given), "hosts": [*hosts]})
-        ends: list[Line] = []
+    with tempfile.TemporaryDirectory() as folder:
+        home = Home(folder)
+        home.make()
+        async with (
+            open_egress(home),
+            EgressClient(home.egress_lane) as egress,
+            _worker(egress, hosts) as made,
+        ):
+            yield made
 
-        def accept() -> Line:
-            line = Line(
-                lambda line, *frame: made.asked.received(*frame), lambda _: made.asked.lost()
-            )
-            made.asked = Asked(line.send, made, "w1", made)
-            ends.append(line)
-            return line
 
-        with tempfile.TemporaryDirectory() as folder:
-            path = str(Path(folder) / "host.sock")
-            server = await loop.create_unix_server(accept, path)
-            made.line = Line(made.take, lambda _: None)
-            await loop.create_unix_connection(lambda: made.line, path)
-            try:
-                yield made
-            finally:
-                made.line.abort()
-                server.close()
-                async with asyncio.timeout(5):
-                    while not made.gone:  # noqa: ASYNC110 - the other end is told by the loop
-                        await asyncio.sleep(0.001)
+@contextlib.asynccontextmanager
+async def _worker(egress: EgressClient, hosts: Sequence[str]) -> AsyncIterator[Worker]:
+    loop, made = asyncio.get_running_loop(), Worker(egress)
+    given = unit("shop", [])
+    made.slots[SLOT] = Unit(**{**_fields(given), "hosts": [*hosts]})
+    ends: list[Line] = []
+
+    def accept() -> Line:
+        line = Line(lambda line, *frame: made.asked.received(*frame), lambda _: made.asked.lost())
+        made.asked = Asked(line.send, made, "w1", made)
+        ends.append(line)
+        return line
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = str(Path(folder) / "host.sock")
+        server = await loop.create_unix_server(accept, path)
+        made.line = Line(made.take, lambda _: None)
+        await loop.create_unix_connection(lambda: made.line, path)
+        try:
+            yield made
+        finally:
+            made.line.abort()
+            server.close()
+            async with asyncio.timeout(5):
+                while not made.gone:  # noqa: ASYNC110 - the other end is told by the loop
+                    await asyncio.sleep(0.001)
 
 
 def _fields(unit: Unit) -> dict[str, Any]:
@@ -342,3 +358,40 @@ async def test_a_worker_asks_for_no_more_than_so_much_at_once() -> None:
         error = await one.ask("call", {"binding": "x", "verb": "slow"}).error()
         assert (error.code, error.id) == (429, "functions.limit.fetches")
         one.hold.set()
+
+
+async def test_what_a_worker_says_that_it_may_is_not_heard() -> None:
+    async with web(said(b"inner")) as inner, worker("example.org") as one:
+        forged = {
+            "hosts": [inner.host],
+            "policy": {"hosts": [inner.host]},
+            "owner": "somebody",
+            "placeholders": {KEY: "KEY"},
+            "secret_uses": {"KEY": [[inner.host, "x-key"]]},
+        }
+        asked = {"url": inner.url, "headers": [["x-key", KEY]], **forged}
+        for slot in (SLOT, SLOT + 1):
+            error = await one.ask("fetch", asked, slot=slot).error()
+            assert error.code == (403 if slot == SLOT else 404)
+        # Nor a head that is the policy's form in the place of the word.
+        head = json.dumps({"namespace": "micro", "name": "shop", "hosts": [inner.host]}).encode()
+        error = await one.begin(wire.pack_request(SLOT, head, json.dumps(asked).encode())).error()
+        assert error.code == 400
+        assert not inner.connections
+
+
+async def test_a_secret_of_another_function_is_not_filled_in() -> None:
+    async with web(said(b"ok")) as server, worker(server.host) as one:
+        asked = {"url": server.url, "headers": [["authorization", KEY]]}
+        await one.ask("fetch", asked).whole()
+        assert server.seen[0].headers["authorization"] == KEY
+
+
+async def test_parts_that_come_before_the_egress_is_reached_are_not_lost() -> None:
+    async with web(said(b"ok")) as server, worker(server.host) as one:
+        answers = one.ask("fetch", {"url": server.url, "method": "PUT", "streamed": True}, OPEN)
+        for part in (b"one", b"two"):
+            one.say(ITEM, part)
+        one.say(END)
+        assert (await answers.whole())[0] == 200
+        assert server.seen[0].body == b"onetwo"

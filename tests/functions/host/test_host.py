@@ -22,9 +22,9 @@ from microcosmos.rpc.lane import LaneTransport
 from microcosmos.rpc.one_socket import OneSocket
 
 from ...events.engine import Engine
+from ..web import said, web
 from ..zygotes import until
 from .hosting import World, lines, script, world
-from .web import said, web
 
 
 @pytest.fixture(scope="module")

@@ -29,6 +29,9 @@ class Names:
     def name(self, slot: int) -> tuple[str, str] | None:
         return self.slots.get(slot)
 
+    def number(self, slot: int) -> int:
+        return {1: 1, 2: 2, 3: 7}.get(slot, 0)
+
     async def unit(self, slot: int) -> Unit:
         raise unknown(slot)
 
@@ -136,15 +139,16 @@ async def test_a_folder_that_cannot_be_written_stops_nothing(
     assert caplog.text.count("cannot be written") == 1
 
 
-async def test_counts_are_added_up_by_functions_and_kept_by_the_core(tmp_path: Path) -> None:
+async def test_counts_are_told_by_versions_and_kept_by_the_core(tmp_path: Path) -> None:
     async with opened() as plane:
         admin = await plane.admin()
         await admin.deploy(draft("shop"))
         taker = NoteTaker(FunctionLogs(tmp_path), plane.platform.count)
         counts = {1: Counts(requests=2, response_bytes=10), 2: Counts(requests=3, errors=1)}
         await taker.take("w1", Names(), wire.Notes(sequence=1, counts=counts))
-        found = await admin.consumption("shop")
+        found = await admin.consumption("shop", by="version")
         assert (found.requests, found.response_bytes, found.errors) == (5, 10, 1)
+        assert [(row.version, row.counts.requests) for row in found.rows] == [("v2", 3), ("v1", 2)]
 
 
 async def test_what_is_told_again_is_not_added_again(tmp_path: Path) -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
+import msgspec
 import pytest
 
 from microcosmos.base import errors
@@ -15,7 +17,7 @@ from microcosmos.base.clock import SYSTEM
 from microcosmos.events.interface import Draft, Event, GroupSpec, Log, Schedule
 from microcosmos.events.memory import MemoryLog
 from microcosmos.functions.host.triggers import Triggers, consumed, schedule_id, topic_of
-from microcosmos.functions.interface import Live, Share
+from microcosmos.functions.interface import Live, Share, Spent
 from microcosmos.store import Store, open_store
 
 from ...events.engine import Engine
@@ -172,6 +174,46 @@ async def test_a_version_that_wants_something_else(opened: Open) -> None:
         await publish(log, "refunds")
         await functions.until(lambda: functions.ran)
         assert [on for _, on, *_ in functions.ran] == ["events:refunds"]
+
+
+def spent(live: Live) -> Live:
+    return msgspec.structs.replace(live, spent=Spent(time.time() + 60, "used up"))
+
+
+@pytest.mark.parametrize("before", [True, False], ids=["which runs", "which is new"])
+async def test_events_wait_for_a_function_whose_quota_is_used_up(
+    opened: Open, before: bool
+) -> None:
+    functions = Functions()
+    shop = live("shop", "events:orders")
+    async with opened() as log, functions.on(log) as triggers:
+        if before:
+            triggers.follow("shop", shop)
+            await triggers.settled()
+        triggers.follow("shop", spent(shop))
+        triggers.follow("other", live("other", "events:orders"))
+        await triggers.settled()
+        for number in range(3):
+            await publish(log, "orders", b"%d" % number)
+        await functions.until(lambda: len(functions.ran) == 3)
+        assert {name for name, *_ in functions.ran} == {"other"}
+        triggers.follow("shop", shop)
+        await functions.until(lambda: len(functions.ran) == 6)
+        told = [event for name, _, _, event in functions.ran if name == "shop"]
+        assert sorted(event["payload"] for event in told) == [0, 1, 2]
+        assert {event["attempt"] for event in told} == {1}
+
+
+async def test_a_function_that_rests_and_is_deleted_leaves_nothing(opened: Open) -> None:
+    functions = Functions()
+    async with opened() as log, functions.on(log) as triggers:
+        triggers.follow("shop", spent(live("shop", "events:orders", "cron:0 3 * * *")))
+        await triggers.settled()
+        assert [one.name for one in await log.groups()] == ["shop", "shop"]
+        triggers.follow("shop", None)
+        await triggers.settled()
+        assert await log.groups() == []
+        assert await log.schedules() == []
 
 
 async def test_a_function_that_is_deleted_leaves_nothing(opened: Open) -> None:

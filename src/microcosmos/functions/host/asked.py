@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import base64
-import binascii
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any, Protocol
 
 from microcosmos.base import codec, context, errors
 from microcosmos.base.context import TRACE, Metadata, Unasked
 from microcosmos.functions import wire
-from microcosmos.functions.bodies import Inflow, Outflow
+from microcosmos.functions.egress.client import Egress
 from microcosmos.functions.interface import Unit
-from microcosmos.rpc.frames import CANCEL, END, ERROR, GRANT, ITEM, OPEN, REPLY, REQUEST
+from microcosmos.rpc.frames import CANCEL, ERROR, OPEN, REPLY, REQUEST
 
 from .bindings import MAX_ARGUMENTS
-from .fetch import Fetcher, Outgoing
-from .hosts import allowed
+from .relay import Relay
 
 log = logging.getLogger("microcosmos.functions")
 
@@ -37,6 +34,9 @@ class Slots(Protocol):
     def name(self, slot: int) -> tuple[str, str] | None:
         """Namespace and name of the function of a slot, also of one that was dropped already."""
 
+    def number(self, slot: int) -> int:
+        """The number of the version of a slot, also of one that was dropped already; else 0."""
+
     async def unit(self, slot: int) -> Unit:
         """The unit of a slot.
 
@@ -49,7 +49,7 @@ class Offers(Protocol):
     """What functions may ask for."""
 
     @property
-    def fetcher(self) -> Fetcher:
+    def egress(self) -> Egress:
         """Does their sub-requests."""
 
     async def use(self, unit: Unit, use: wire.Use) -> bytes:
@@ -80,7 +80,7 @@ class Asked:
         self._slots = slots
         self._worker = worker
         self._offers = offers
-        self._exchanges: dict[int, _Exchange] = {}
+        self._exchanges: dict[int, _Exchange | Relay] = {}
 
     def received(self, kind: int, stream: int, payload: bytes) -> None:
         """Take in a frame of a stream that the worker has begun."""
@@ -93,7 +93,7 @@ class Asked:
         """The line is gone: nobody waits for answers."""
         self._offers.forget(self._worker)
         for exchange in [*self._exchanges.values()]:
-            exchange.stop()
+            exchange.received(CANCEL, b"")
 
     @property
     def busy(self) -> int:
@@ -108,8 +108,11 @@ class Asked:
                 )
             slot, head, body = wire.unpack_request(payload)
             word = head.decode("utf-8", "replace")
+            if word == wire.FETCH:
+                self._relay(kind, stream, slot, body)
+                return
             answer = self._answers().get(word)
-            if answer is None or (kind == OPEN and word != wire.FETCH):
+            if answer is None or kind == OPEN:
                 raise errors.BadRequest("functions", f"the host does no {word!r:.40}")
         except errors.Error as error:
             self._send(ERROR, stream, error.to_wire())
@@ -117,15 +120,26 @@ class Asked:
         except ValueError as exc:
             self._send(ERROR, stream, errors.BadRequest("functions", str(exc)).to_wire())
             return
-        exchange = _Exchange(partial(self._say, stream), streams=kind == OPEN)
+        exchange = _Exchange(partial(self._send_on, stream))
         self._exchanges[stream] = exchange
         exchange.run(self._answer(exchange, answer(slot, body, exchange)))
         exchange.when_over(lambda: self._exchanges.pop(stream, None))
 
-    def _answers(self) -> dict[str, Callable[[int, bytes, _Exchange], Awaitable[None]]]:
-        return {wire.FETCH: self._fetch, wire.CALL: self._call, wire.NOTES: self._notes}
+    def _relay(self, kind: int, stream: int, slot: int, fetch: bytes) -> None:
+        """Have the egress do a sub-request: what it may is said here, not by the worker."""
+        relay = Relay(
+            self._offers.egress,
+            partial(self._send_on, stream),
+            lambda: self._exchanges.pop(stream, None),
+            lambda unit, text, trace: self._offers.tell(unit, "warn", text, trace),
+        )
+        self._exchanges[stream] = relay
+        relay.begin(kind, self._slots.unit(slot), fetch)
 
-    def _say(self, stream: int, kind: int, payload: bytes) -> None:
+    def _answers(self) -> dict[str, Callable[[int, bytes, _Exchange], Awaitable[None]]]:
+        return {wire.CALL: self._call, wire.NOTES: self._notes}
+
+    def _send_on(self, stream: int, kind: int, payload: bytes) -> None:
         self._send(kind, stream, payload)
 
     async def _answer(self, exchange: _Exchange, answering: Awaitable[None]) -> None:
@@ -138,27 +152,6 @@ class Asked:
             log.exception("what a worker asked for failed")
             failure = errors.InternalServerError("functions", type(exc).__name__)
             exchange.say(ERROR, failure.to_wire())
-
-    async def _fetch(self, slot: int, body: bytes, exchange: _Exchange) -> None:
-        fetch: wire.Fetch = codec.decode(body, wire.Fetch, id="functions.fetch")
-        unit = await self._slots.unit(slot)
-        content: bytes | AsyncIterator[bytes] = _whole(fetch.body)
-        if fetch.streamed and exchange.inflow is not None:
-            content = exchange.inflow
-        request = Outgoing(fetch.url, fetch.method, fetch.headers, content, fetch.redirect)
-        try:
-            answering = self._offers.fetcher.fetch(request, allowed(tuple(unit.hosts)))
-            async with answering as answer:
-                head = wire.encode(answer.headers)
-                kind = wire.GIVEN | wire.STREAMED
-                exchange.say(REPLY, wire.pack_reply(answer.status, kind, head))
-                async for part in answer.body:
-                    await exchange.outflow.send(part)
-                exchange.outflow.end()
-        except errors.Error as error:
-            said = f"fetch {fetch.method[:16]} {fetch.url[:200]}: {error.detail}"
-            self._offers.tell(unit, "warn", said, fetch.trace)
-            raise
 
     async def _call(self, slot: int, body: bytes, exchange: _Exchange) -> None:
         if len(body) > MAX_ARGUMENTS:
@@ -183,18 +176,14 @@ Asking = Callable[[Send, Slots, str], Asked]
 
 
 class _Exchange:
-    """One thing that was asked for.
+    """One thing that was asked for, and is answered here.
 
     Attributes:
         say: sends to who asked.
-        inflow: the body that goes along, if it is streamed.
-        outflow: the body of the answer.
     """
 
-    def __init__(self, say: Callable[[int, bytes], None], *, streams: bool) -> None:
+    def __init__(self, say: Callable[[int, bytes], None]) -> None:
         self.say = say
-        self.inflow = Inflow(say, lambda: None) if streams else None
-        self.outflow = Outflow(say)
         self._task: asyncio.Task[None] | None = None
 
     def run(self, work: Any) -> None:
@@ -206,35 +195,10 @@ class _Exchange:
         assert self._task is not None
         self._task.add_done_callback(lambda _: callback())
 
-    def stop(self) -> None:
-        """Nobody wants the answer."""
-        self.outflow.close()
-        if self._task is not None:
-            self._task.cancel()
-
     def received(self, kind: int, payload: bytes) -> None:
         """Take in a frame that belongs to it."""
-        if kind == CANCEL:
-            self.stop()
-        elif kind == GRANT:
-            self.outflow.grant(payload)
-        elif self.inflow is not None and kind == ITEM:
-            if not self.inflow.take(payload):
-                self.stop()
-        elif self.inflow is not None and kind == END:
-            self.inflow.end()
-
-
-def _whole(text: str) -> bytes:
-    """A body that came in base64.
-
-    Raises:
-        errors.BadRequest: it is none.
-    """
-    try:
-        return base64.b64decode(text, validate=True) if text else b""
-    except (binascii.Error, ValueError):
-        raise errors.BadRequest("functions.fetch", "the body is no base64") from None
+        if kind == CANCEL and self._task is not None:
+            self._task.cancel()
 
 
 def unknown(slot: int) -> errors.NotFound:

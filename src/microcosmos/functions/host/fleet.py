@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
 from microcosmos.base import errors
@@ -18,17 +18,19 @@ from microcosmos.functions.zygote import messages
 from microcosmos.functions.zygote.client import ZygoteClient
 
 from .asked import Asking
+from .deaths import EXIT, Deaths
+from .faults import Fault
 from .judging import hangs
 from .owners import Group, Owner, owner_of
 from .worker import Units, Worker
 
 log = logging.getLogger("microcosmos.functions")
 
-HEAPS = {"deno": 256 * 1024 * 1024, "monty": 256 * 1024 * 1024}
-"""Bytes of the one heap that the functions of an owner share, by engine."""
-
 RETIRE_LIMIT = 30.0
 """Seconds that a worker which is to end has for what it has begun."""
+
+# Seconds until the end of a worker that others have seen is seen here too.
+_HEARD = 0.2
 
 # Of the load of the last moment in that of late.
 _WEIGHT = 0.5
@@ -48,6 +50,7 @@ class Fleet:
         asking: answers what they ask; without it nobody does.
         heaps: bytes of the heaps that the functions of an owner share, by engine.
         gone: called with a worker that can no longer be used.
+        blamed: called with the faults that a worker ended by; tells whether anything follows.
     """
 
     def __init__(
@@ -58,6 +61,7 @@ class Fleet:
         asking: Asking | None,
         heaps: Mapping[str, int],
         gone: Callable[[Worker], None],
+        blamed: Callable[[Sequence[Fault]], bool] = lambda _: False,
     ) -> None:
         self.groups: dict[Owner, Group] = {}
         self.workers: dict[int, Worker] = {}
@@ -67,8 +71,10 @@ class Fleet:
         self._asking = asking
         self._heaps = heaps
         self._gone = gone
+        self._blamed = blamed
+        self._deaths = Deaths(self._found)
         self._judging: dict[int, asyncio.Task[Verdict]] = {}
-        self._suspects: dict[int, set[str]] = {}
+        self._owed: dict[int, dict[str, int]] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
         self._sampled: dict[int, tuple[float, float]] = {}
 
@@ -86,6 +92,7 @@ class Fleet:
     async def close(self) -> None:
         """Look after them no more. They live on: the next host finds them."""
         self.workers.clear()
+        self._deaths.close()
         tasks = [*self._tasks, *self._judging.values()]
         for task in tasks:
             task.cancel()
@@ -113,14 +120,20 @@ class Fleet:
     async def suspect(self, suspicion: Suspicion) -> Verdict:
         """See `workers.Workers.suspect`."""
         worker = self.workers.get(suspicion.pid)
-        if worker is None:
-            return Verdict(False)
-        self._suspects.setdefault(worker.pid, set()).update(suspicion.keys)
+        if worker is not None and suspicion.lost:
+            # Its end may not have come to be known here.
+            await asyncio.wait((worker.line.ended,), timeout=_HEARD)
+        if suspicion.lost or worker is None:
+            if (death := self._deaths.get(suspicion.pid)) is None:
+                return Verdict(False)
+            death.owes(suspicion.owed)
+            return await asyncio.shield(death.verdict)
+        owed = self._owed.setdefault(worker.pid, {})
+        for key, count in suspicion.owed.items():
+            owed[key] = owed.get(key, 0) + count
         judging = self._judging.get(worker.pid)
         if judging is None:
-            judging = self._judging[worker.pid] = apart(
-                self._judge(worker, suspicion.burned), "judge"
-            )
+            judging = self._judging[worker.pid] = apart(self._judge(worker, suspicion), "judge")
             judging.add_done_callback(lambda _: self._judged(worker.pid))
         return await asyncio.shield(judging)
 
@@ -146,7 +159,8 @@ class Fleet:
     # How they come.
 
     async def _start(self, owner: Owner) -> Worker:
-        made = await self._zygote.start(owner.kind, owner.name, self._heaps.get(owner.kind, 0))
+        heap = owner.heap or self._heaps.get(owner.kind, 0)
+        made = await self._zygote.start(owner.kind, owner.name, heap)
         try:
             return await self._meet(made)
         except errors.Error:
@@ -185,16 +199,29 @@ class Fleet:
         self._sampled.pop(worker.pid, None)
         self._gone(worker)
         for group in self.groups.values():
-            lived = time.time() - worker.started
-            group.ended(worker, lived, wanted=worker.retiring)
+            group.lost(worker)
         if not worker.retiring:
             log.warning("worker %d of %s has ended", worker.pid, worker.whom)
+            self._deaths.of(worker)
         self.spawn(self._bury(worker), "bury")
+
+    def _found(self, worker: Worker, faults: Sequence[Fault]) -> None:
+        """It is known whose fault it was that a worker has ended."""
+        owner = owner_of(worker.whom, worker.kind)
+        follows = bool(faults) and self._blamed(faults)
+        group = self.groups.get(owner)
+        # Who shares a worker need not wait because of one that will not be there any more.
+        if group is not None and not worker.retiring and (owner.apart or not follows):
+            group.died(time.time() - worker.started)
 
     async def _bury(self, worker: Worker) -> None:
         """See that a worker without a line ends, in time for what it does after its answers."""
         if worker.retiring:
             await asyncio.sleep(RETIRE_LIMIT)
+        elif (death := self._deaths.get(worker.pid)) is not None:
+            await asyncio.wait((death.exit,), timeout=EXIT)
+            # What it is killed for here is nobody's fault.
+            death.ended(None)
         # By then its number may be that of another one.
         if worker.pid not in self.workers:
             await self._kill(worker.pid)
@@ -204,12 +231,14 @@ class Fleet:
         if worker is not None:
             worker.line.abort()
             self._ended(worker)
+        self._deaths.exited(exit)
 
     def _all_exited(self) -> None:
         """The zygote has ended, and its children with it."""
         for worker in [*self.workers.values()]:
             worker.line.abort()
             self._ended(worker)
+        self._deaths.all_exited()
 
     async def _kill(self, pid: int) -> None:
         with contextlib.suppress(errors.Unavailable):
@@ -221,18 +250,21 @@ class Fleet:
             log.warning("worker %d is killed: it would not end", worker.pid)
             await self._kill(worker.pid)
 
-    async def _judge(self, worker: Worker, burned: float) -> Verdict:
-        if not await hangs(worker, burned):
+    async def _judge(self, worker: Worker, suspicion: Suspicion) -> Verdict:
+        owed = self._owed[worker.pid]
+        hang = await hangs(worker, suspicion.burned, suspicion.since, owed, self._zygote.look)
+        if hang is None:
             return Verdict(False)
-        keys = self._suspects.get(worker.pid, set())
-        guilty = next(iter(keys)) if len(keys) == 1 else ""
         log.warning("worker %d of %s hangs, and is killed", worker.pid, worker.whom)
+        death = self._deaths.of(worker)
+        death.hang = hang
+        death.owes(owed)
         await self._kill(worker.pid)
-        return Verdict(True, guilty)
+        return await asyncio.shield(death.verdict)
 
     def _judged(self, pid: int) -> None:
         self._judging.pop(pid, None)
-        self._suspects.pop(pid, None)
+        self._owed.pop(pid, None)
 
     def _done(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)

@@ -10,8 +10,11 @@ import os
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from functools import partial
 from types import TracebackType
 from typing import cast
+
+import msgspec
 
 from microcosmos.auth.access import Access
 from microcosmos.base import errors
@@ -22,13 +25,18 @@ from microcosmos.functions import wire
 from microcosmos.functions.bundling import Bundler
 from microcosmos.functions.calling import Caller
 from microcosmos.functions.client import PlatformFunctions
+from microcosmos.functions.counting import Unworked
+from microcosmos.functions.egress.client import EgressClient
 from microcosmos.functions.following import Known
 from microcosmos.functions.interface import Language, Live, Unit
 from microcosmos.functions.lines import Lines
+from microcosmos.functions.requests import Invoked
+from microcosmos.functions.wasm import compiled
 from microcosmos.functions.workers import (
     Bundle,
     Bundling,
     Place,
+    Replaying,
     Suspicion,
     Verdict,
     Where,
@@ -41,13 +49,14 @@ from microcosmos.service.live import LivePlatform
 
 from .asked import Asked, Send, Slots
 from .bindings import Bindings
+from .blaming import Blaming
 from .door import Door, NamespaceDoor
-from .fetch import Fetcher
 from .logs import FunctionLogs
 from .namespace import FunctionsOf, open_namespace
 from .notes import NoteTaker
 from .passes import Passes
-from .placement import Placement
+from .placement import QUARANTINE, Placement
+from .replaying import Replays
 from .running import Runner
 from .worlds import Worlds
 
@@ -73,7 +82,7 @@ class Host:
 
     Attributes:
         known: the functions there are.
-        fetcher: does their sub-requests.
+        egress: does their sub-requests.
 
     Args:
         home: where its sockets and the logs are.
@@ -81,7 +90,6 @@ class Host:
         join: joins others.
         access: who may call functions; None lets everybody.
         environ: how lines of logs are written.
-        fetcher: one that does sub-requests in place of the usual one.
     """
 
     def __init__(
@@ -92,7 +100,6 @@ class Host:
         access: Access | None = None,
         *,
         environ: Mapping[str, str] = os.environ,
-        fetcher: Fetcher | None = None,
     ) -> None:
         self._home = home
         self._platform = platform
@@ -101,20 +108,30 @@ class Host:
         self._node = _node(home, platform.membership.host)
         core = PlatformFunctions(platform.client)
         self.known = Known(platform.client)
-        self.fetcher = fetcher or Fetcher()
+        self.egress = EgressClient(home.egress_lane)
         self._logs = FunctionLogs(home.logs, environ.get("MICRO_LOG_FORMAT", "plain"))
         self._passes = Passes(core.grant)
         self._bindings = Bindings(self._client, self._passes)
         self._core = core
         self._lines = Lines()
-        self._zygote = ZygoteClient(home.zygote_socket)
+        self._zygote = ZygoteClient(
+            home.zygote_socket, {"wasm": partial(compiled.ahead, home.server / "wasm")}
+        )
+        self._blaming = Blaming(core, self._logs)
         self._placement = Placement(
-            self._zygote, self._lines, self._unit, asking=self._asked, tell=self.tell
+            self._zygote,
+            self._lines,
+            self._unit,
+            asking=self._asked,
+            tell=self.tell,
+            blame=self._blaming.blame,
         )
         self._notes = NoteTaker(self._logs, core.count, self._placement.noted)
         self._bundler = Bundler(home.server / "packages")
         self._caller = Caller(self._placement, self._lines)
-        self._runner = Runner(self._caller, self.known.get)
+        self._unworked = Unworked(core.count, "host")
+        self._runner = Runner(self._caller, self.known.get, self._unworked.failed)
+        self._replays = Replays(self._caller, self.known.get)
         self._names: dict[str, set[str]] = {DEFAULT_NAMESPACE: set()}
         self._doors: dict[str, NamespaceDoor] = {}
         self._worlds: Worlds[FunctionsOf] = Worlds(self._opened, self._entered)
@@ -128,11 +145,13 @@ class Host:
         async with AsyncExitStack() as stack:
             enter = stack.enter_async_context
             stack.callback(self._logs.close)
-            await enter(self.fetcher)
+            stack.callback(self._blaming.close)
+            await enter(self.egress)
             await enter(self._zygote)
             await enter(self._lines)
             await enter(self._placement)
             await enter(background(self._notes.keep(), "logs"))
+            await enter(background(self._unworked.keep(), "counting"))
             # Until the workers have ended they may use bindings, which the namespaces are for.
             stack.push_async_callback(self._worlds.close)
             stack.push_async_callback(self._last_notes)
@@ -174,6 +193,10 @@ class Host:
         """See `workers.Workers.suspect`."""
         return await self._placement.suspect(suspicion)
 
+    async def replay(self, replaying: Replaying) -> Invoked:
+        """See `workers.Workers.replay`."""
+        return await self._replays.run(replaying)
+
     async def bundle(self, bundling: Bundling) -> Bundle:
         """See `workers.Workers.bundle`."""
         language = cast("Language", bundling.language)
@@ -206,7 +229,10 @@ class Host:
         until = time.monotonic() + UNIT_PATIENCE
         while True:
             try:
-                return await self._core.unit(where.namespace, where.name, where.number)
+                unit = await self._core.unit(where.namespace, where.name, where.number)
+                if where.replay is not None:
+                    unit = msgspec.structs.replace(unit, key=where.key, replay=where.replay)
+                return unit
             except errors.Error as error:
                 if not _is_away(error) or time.monotonic() > until:
                     raise
@@ -302,13 +328,18 @@ class Host:
             worker.line.retire()
         if ending := [worker.line.ended for worker in workers if not worker.line.ended.done()]:
             await asyncio.wait(ending, timeout=LAST_NOTES)
+        await self._unworked.last()
 
 
 def _is_away(error: errors.Error) -> bool:
     """Whether the core cannot answer just now; one that starts does not know its services yet."""
     if isinstance(error, errors.NotFound):
         return error.id == "rpc"
-    return isinstance(error, errors.Unavailable) and error.id != "functions.secret"
+    return isinstance(error, errors.Unavailable) and error.id not in _OF_VERSIONS
+
+
+_OF_VERSIONS = frozenset(("functions.secret", QUARANTINE))
+"""What the core says of versions that cannot be run."""
 
 
 def _node(home: Home, host: str) -> str:

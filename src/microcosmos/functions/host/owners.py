@@ -12,10 +12,14 @@ from microcosmos.base import errors
 from microcosmos.base.tasks import apart
 from microcosmos.functions.interface import Unit
 from microcosmos.functions.lines import LOST
+from microcosmos.functions.replay import MARK
 
 from .worker import Worker
 
 log = logging.getLogger("microcosmos.functions")
+
+HEAPS = {"deno": 256 * 1024 * 1024, "monty": 256 * 1024 * 1024}
+"""Bytes of the one heap that the functions of an owner share, by engine."""
 
 FREE_DEATHS = 3
 """Young deaths in a row of an owner's workers after which the next one has to wait."""
@@ -29,8 +33,16 @@ LONGEST_PAUSE = 10.0
 _WAITED_FOR = 1.0
 """Seconds that requests wait for a worker which may not be started yet; else they are refused."""
 
+CHECKER = "$check"
+"""The account whose workers look at sources that are not deployed yet."""
+
 YOUNG = 5.0
 """Seconds of life after which the death of a worker is no reason to wait."""
+
+
+# Behind the name of a function that has a heap of its own are the mebibytes of that.
+_HEAP = ":"
+_MEBIBYTE = 1024 * 1024
 
 
 class Owner(NamedTuple):
@@ -40,7 +52,8 @@ class Owner(NamedTuple):
         namespace: where they live.
         account: whom they belong to.
         kind: of the workers: an engine, or ``wasm``.
-        apart: the function that has them for itself; empty if all others share them.
+        apart: the function that has them for itself, with ``~`` behind it for its replays; empty
+            if all others share them.
     """
 
     namespace: str
@@ -53,6 +66,11 @@ class Owner(NamedTuple):
         """What its workers are called."""
         return "/".join(filter(None, (self.namespace, self.account, self.apart)))
 
+    @property
+    def heap(self) -> int:
+        """Bytes of the heap of its workers, where that is one function's; else 0."""
+        return int(self.apart.partition(_HEAP)[2] or 0) * _MEBIBYTE
+
 
 def owner_of(name: str, kind: str) -> Owner:
     """The owner of a worker, by its name and kind."""
@@ -64,7 +82,17 @@ def owner_of(name: str, kind: str) -> Owner:
 def owner_for(unit: Unit) -> Owner:
     """Whose worker a version runs in."""
     alone = unit.isolation == "process" or unit.strikes > 0
-    return Owner(unit.namespace, unit.owner, unit.runner, unit.name if alone else "")
+    heap = unit.limits.heap
+    if unit.runner == "deno":
+        # What shares a process shares its heap, which cannot be any larger afterwards.
+        alone = alone or heap > HEAPS["deno"]
+    apart = unit.name if alone else ""
+    if unit.replay is not None and unit.runner == "deno":
+        # There it is the whole process whose time and randomness are not the system's.
+        apart = f"{unit.name}{MARK}"
+    if apart and unit.runner == "deno":
+        apart += f"{_HEAP}{-(-heap // _MEBIBYTE)}"
+    return Owner(unit.namespace, unit.owner, unit.runner, apart)
 
 
 class Group:
@@ -144,18 +172,24 @@ class Group:
             self._starting = None
         self.workers.append(worker)
         if worker.line.ended.done():
-            self.ended(worker, 0.0, wanted=False)
+            self.lost(worker)
+            self.died(0.0)
             raise errors.Unavailable(LOST, "its worker ended as soon as it was started")
         return worker
 
-    def ended(self, worker: Worker, lived: float, *, wanted: bool) -> None:
-        """A worker has ended; unless that was wanted, the next one may have to wait."""
+    def lost(self, worker: Worker) -> None:
+        """A worker has ended."""
         if worker in self.workers:
             self.workers.remove(worker)
-            if lived >= YOUNG or wanted:
+            if worker.retiring:
                 self._deaths = 0
-            else:
-                self._close()
+
+    def died(self, lived: float) -> None:
+        """A worker has ended by itself: if it was young, the next one may have to wait."""
+        if lived >= YOUNG:
+            self._deaths = 0
+        else:
+            self._close()
 
     def _close(self) -> None:
         self._deaths += 1

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -11,7 +12,9 @@ import msgspec
 from microcosmos.base import codec, errors
 from microcosmos.functions import wire
 from microcosmos.functions.calling import Caller, Streamed
+from microcosmos.functions.counting import Failed, unheard
 from microcosmos.functions.interface import Live, Share
+from microcosmos.functions.spending import check_spent
 from microcosmos.functions.workers import Where
 from microcosmos.rpc.interface import MAX_BODY
 
@@ -51,11 +54,13 @@ class Runner:
     Args:
         caller: sends requests to workers.
         find: knows the functions.
+        failed: is told of requests and events that were answered by an error.
     """
 
-    def __init__(self, caller: Caller, find: Find) -> None:
+    def __init__(self, caller: Caller, find: Find, failed: Failed = unheard) -> None:
         self._caller = caller
         self._find = find
+        self._failed = failed
 
     async def post(
         self,
@@ -84,8 +89,9 @@ class Runner:
         url = f"http://localhost/{name.replace('.', '/')}"
         head = b"\n".join((b"POST", url.encode(), b"", wire.encode(headers), b""))
         limit = share.wall if timeout is None else min(timeout, share.wall)
-        payload = await self._caller.run(_where(live, share), head, body, timeout=limit)
-        return await _whole(payload, name)
+        with self._counted(live, share):
+            payload = await self._caller.run(_where(live, share), head, body, timeout=limit)
+        return await whole(payload, name)
 
     async def event(
         self, namespace: str, name: str, on: str, handler: str, event: dict[str, Any]
@@ -114,13 +120,28 @@ class Runner:
             return wire.encode(wire.Event(slot=slot, handler=handler, event=msgspec.Raw(argument)))
 
         where = _where(live, share)
-        await self._caller.ask(where, wire.EVENT, body, timeout=share.wall)
+        with self._counted(live, share):
+            await self._caller.ask(where, wire.EVENT, body, timeout=share.wall)
 
     def _live(self, namespace: str, name: str) -> Live:
         live = self._find(namespace, name)
         if live is None or not live.shares:
             raise errors.NotFound("functions", f"there is no function {name}")
+        try:
+            check_spent(live)
+        except errors.Error as error:
+            self._failed(live.namespace, live.name, 0, error)
+            raise
         return live
+
+    @contextlib.contextmanager
+    def _counted(self, live: Live, share: Share) -> Iterator[None]:
+        """See that what fails is counted, if no worker can."""
+        try:
+            yield
+        except errors.Error as error:
+            self._failed(live.namespace, live.name, share.number, error)
+            raise
 
 
 def _drawn(shares: Sequence[Share]) -> Share:
@@ -134,7 +155,7 @@ def _where(live: Live, share: Share) -> Where:
     return Where(live.namespace, live.name, share.number, share.key)
 
 
-async def _whole(payload: bytes, name: str) -> Answer:
+async def whole(payload: bytes, name: str) -> Answer:
     """An answer whose body is read to its end.
 
     Raises:

@@ -91,6 +91,8 @@ class Triggers:
         self._tell = tell
         self._kept = kept
         self._consuming: dict[str, dict[str, AsyncExitStack]] = {}
+        # By names, of what those have a group that may not run now.
+        self._resting: dict[str, set[str]] = {}
         self._times: dict[str, str] | None = None
         self._said: dict[str, set[str]] = {}
         self._wishes: Wishes[Live | None] = Wishes(self._bring_about, "triggers")
@@ -111,7 +113,8 @@ class Triggers:
 
     def follow(self, name: str, live: Live | None) -> None:
         """Have a function run soon by what it says; None is one that is no more."""
-        if name in self._consuming or (live is not None and wanted(live)):
+        known = name in self._consuming or name in self._resting
+        if known or (live is not None and wanted(live)):
             self._wishes.wish(name, live)
 
     async def settled(self) -> None:
@@ -147,18 +150,35 @@ class Triggers:
         for on in [one for one in consuming if one not in topics]:
             await consuming.pop(on).aclose()
             await self._forget(name, on)
+        for on in self._resting.pop(name, set()) - topics.keys():
+            await self._forget(name, on)
         failures: list[errors.Error] = []
+        rests = live is not None and live.spent is not None
         for on, topic in topics.items():
             if on not in consuming:
                 spec = GroupSpec(topic, name)
                 with self._told(name, on if on != _CRON else "times", failures):
-                    consuming[on] = await self._consume(name, on, spec)
+                    await self._admitted(name, on, spec)
+                    if not rests:
+                        consuming[on] = await self._consume(name, on, spec)
+                    else:
+                        # From now on events wait for its group.
+                        async with self._events.group(spec):
+                            pass
         await self._schedule(name, due, failures)
+        if rests:
+            self._resting[name] = set(topics)
+            await self._rest(consuming)
         if failures:
             raise failures[0]
         self._said.pop(name, None)
         if not consuming:
             self._consuming.pop(name, None)
+
+    async def _rest(self, consuming: dict[str, AsyncExitStack]) -> None:
+        """Give a function no events while a quota is used up: they wait for its groups."""
+        ending = [consuming.pop(on).aclose() for on in [*consuming]]
+        await asyncio.gather(*ending)
 
     @contextlib.contextmanager
     def _told(self, name: str, on: str, failures: list[errors.Error]) -> Iterator[None]:
@@ -172,15 +192,18 @@ class Triggers:
                 self._said[name].add(said)
                 self._tell(name, "error", said)
 
-    async def _consume(self, name: str, on: str, spec: GroupSpec) -> AsyncExitStack:
-        """Work a topic off from now on, until what is returned is closed."""
-        attempts: dict[int, int] = {}
-        recipient = Recipient(self._handler(name, on, attempts), Event)
+    async def _admitted(self, name: str, on: str, spec: GroupSpec) -> None:
+        """See that a function may have a group."""
         if on != _CRON:
             await self._admit(name, spec)
         if self._kept is not None:
             # Before there is a group: what is not noted would not be found again.
             await self._kept.set(_mark(name, on), "")
+
+    async def _consume(self, name: str, on: str, spec: GroupSpec) -> AsyncExitStack:
+        """Work a topic off from now on, until what is returned is closed."""
+        attempts: dict[int, int] = {}
+        recipient = Recipient(self._handler(name, on, attempts), Event)
         consumer = Consumer(recipient, spec, contracts=self._contracts)
         log = cast("Log", _Counting(self._events, attempts))
         stack = AsyncExitStack()

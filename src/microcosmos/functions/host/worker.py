@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 import msgspec
 
 from microcosmos.base import errors
-from microcosmos.functions import wire
+from microcosmos.functions import page, wire
 from microcosmos.functions.interface import Limits, Unit
 from microcosmos.functions.lines import AskedFrame, WorkerLine
+from microcosmos.functions.replay import is_replayed
 from microcosmos.functions.workers import Place, Where
 from microcosmos.functions.zygote import messages
 
@@ -22,6 +23,13 @@ LOAD_LIMIT = 10.0
 """Seconds that the loading of a version may take."""
 
 DEFAULT_PATIENCE = Limits().cpu
+
+LOAD_CPU = 1.0
+"""Seconds of the processor that the loading of a version may take at a stretch."""
+
+CHECK_CPU = 2.0
+"""Seconds of the processor that a worker may use in which no version is loaded or being loaded: it
+looks at a source."""
 
 _VERB_LIMIT = 5.0
 _LINGER = 60.0
@@ -53,6 +61,10 @@ class Running:
     used: float = field(default_factory=time.monotonic)
     old: bool = False
 
+    def __post_init__(self) -> None:
+        # No request but the one that it was loaded for goes there.
+        self.old = self.old or is_replayed(self.where.key)
+
 
 class Worker:
     """A worker.
@@ -60,12 +72,14 @@ class Worker:
     Attributes:
         id: what no other worker is called, now or later.
         pid: its process.
+        kind: of the worker, an engine or ``wasm``.
         socket: where it listens.
         whom: the owner's name.
         started: when, in seconds since the epoch.
         heap: bytes that it may use, if its kind can be told.
         line: the host's own.
         running: what it has loaded, by key.
+        loading: what it is loading, by key.
         retiring: whether it gets nothing new, because it is to end.
         used: when it last had something loaded, on the monotonic clock.
         load: part of a processor that it used of late.
@@ -79,12 +93,14 @@ class Worker:
     def __init__(self, worker: messages.Worker, line: WorkerLine, units: Units) -> None:
         self.id = worker.id
         self.pid = worker.pid
+        self.kind = worker.kind
         self.socket = worker.socket
         self.whom = worker.name
         self.started = worker.started
         self.heap = worker.heap
         self.line = line
         self.running: dict[str, Running] = {}
+        self.loading: dict[str, Where] = {}
         self.retiring = False
         self.used = time.monotonic()
         self.load = 0.0
@@ -112,6 +128,9 @@ class Worker:
             self.line.asked = received
             for frame in early:
                 received(*frame)
+        for key in [key for key in self.running if is_replayed(key)]:
+            # Which world that was, nobody knows any more.
+            await self.drop(key)
 
     async def load_unit(self, where: Where, unit: Unit) -> Running:
         """Load a version.
@@ -120,7 +139,12 @@ class Worker:
             errors.Error: it cannot be loaded, or the worker died of it.
         """
         body = wire.encode(unit)
-        loaded = wire.decode_loaded(await self.line.ask(wire.LOAD, body, LOAD_LIMIT, key=where.key))
+        self.loading[where.key] = where
+        try:
+            answer = await self.line.ask(wire.LOAD, body, LOAD_LIMIT, key=where.key)
+        finally:
+            self.loading.pop(where.key, None)
+        loaded = wire.decode_loaded(answer)
         return self._keep(Running(where, loaded.slot, unit, loaded.heap))
 
     async def drop(self, key: str) -> None:
@@ -160,11 +184,50 @@ class Worker:
         """Bytes that its versions take, as far as is known."""
         return sum(running.heap for running in self.running.values())
 
-    @property
-    def patience(self) -> float:
-        """Seconds of the processor that one of its functions may use at a stretch."""
-        limits = [one.unit.limits.cpu for one in self._slots.values() if one.unit is not None]
-        return max(limits, default=DEFAULT_PATIENCE)
+    # What its end is looked into by.
+
+    def at(self, slot: int) -> Where | None:
+        """The version of a slot, also of one that was dropped."""
+        running = self._slots.get(slot)
+        return None if running is None else running.where
+
+    def where(self, key: str) -> Where | None:
+        """The version of a key that runs here, or is being loaded."""
+        running = self.running.get(key)
+        return self.loading.get(key) if running is None else running.where
+
+    def unit_of(self, key: str) -> Unit | None:
+        """All that is needed of a version that runs here, if this host has loaded it."""
+        running = self.running.get(key)
+        return None if running is None else running.unit
+
+    def recent(self, seconds: float) -> Iterator[Where]:
+        """The versions that have run within so many seconds."""
+        since = time.monotonic() - seconds
+        return (one.where for one in self.running.values() if one.used >= since)
+
+    async def patience(self, now: page.Running, owed: Iterable[str]) -> float:
+        """Seconds of the processor that it may use without a word.
+
+        Args:
+            now: what it runs, if it tells.
+            owed: keys of what is under way in it.
+        """
+        if now.slot == page.LOADING:
+            return LOAD_CPU
+        if now.slot > 0:
+            return await self._limit(now.slot)
+        if not now.known and self.loading:
+            return LOAD_CPU
+        slots = [self.running[key].slot for key in owed if key in self.running]
+        return max([await self._limit(slot) for slot in slots or self._slots], default=CHECK_CPU)
+
+    async def _limit(self, slot: int) -> float:
+        try:
+            return (await self.unit(slot)).limits.cpu
+        except errors.Error:
+            # It was dropped, or the core is away: it is given some more.
+            return LOAD_CPU
 
     # What `Asked` wants to know.
 
@@ -172,6 +235,11 @@ class Worker:
         """See `asked.Slots.name`."""
         running = self._slots.get(slot)
         return None if running is None else (running.where.namespace, running.where.name)
+
+    def number(self, slot: int) -> int:
+        """See `asked.Slots.number`."""
+        running = self._slots.get(slot)
+        return 0 if running is None else running.where.number
 
     async def unit(self, slot: int) -> Unit:
         """See `asked.Slots.unit`."""

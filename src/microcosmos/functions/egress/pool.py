@@ -22,6 +22,9 @@ IDLE = 30.0
 MAX_IDLE = 32
 """Connections of HTTP/1.1 that are kept for one origin while nobody uses them."""
 
+MAX_KEPT = 256
+"""Connections from which on none is kept for an owner's later requests, of any origin."""
+
 MAX_STREAMS = 100
 """Requests on one connection of HTTP/2 until another one is opened."""
 
@@ -160,8 +163,9 @@ class Pool:
         # Who waits for what it speaks finds out by another one, should this have failed.
         self._told(origin)
         shared = self._shared.get(origin, [])
+        full = held.busy == 0 and len(self) > MAX_KEPT
         if held in shared:
-            if not held.link.is_closed() and held.link.is_available():
+            if not full and not held.link.is_closed() and held.link.is_available():
                 return
             shared.remove(held)
             if not shared:
@@ -170,7 +174,8 @@ class Pool:
                 await held.link.aclose()
             return
         free = self._free.setdefault(origin, deque())
-        if held.link.is_idle() and not held.link.is_closed() and len(free) < MAX_IDLE:
+        keep = len(free) < MAX_IDLE and not full
+        if keep and held.link.is_idle() and not held.link.is_closed():
             free.append(held)
             return
         if not free:
@@ -196,7 +201,7 @@ class Pool:
         self._shared.clear()
 
     def __len__(self) -> int:
-        return sum(1 for _ in self._all())
+        return sum(len(held) for kept in (self._free, self._shared) for held in kept.values())
 
     def _all(self) -> Iterator[_Held]:
         for kept in (*self._free.values(), *self._shared.values()):

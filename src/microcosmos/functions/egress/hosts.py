@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable
 from functools import lru_cache
 from typing import NamedTuple
+
+from .addresses import canonical
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
@@ -36,7 +39,7 @@ class Hosts:
         self._exact: set[tuple[str, int]] = set()
         self._below: set[tuple[str, int]] = set()
         for one in named:
-            host, port = _split(one.lower())
+            host, port = split(one.lower())
             if host.startswith("*."):
                 self._below.add((host[1:], port))
             elif port:
@@ -71,7 +74,7 @@ def allowed(named: tuple[str, ...]) -> Hosts:
     return Hosts(named)
 
 
-def _split(text: str) -> tuple[str, int]:
+def split(text: str) -> tuple[str, int]:
     """A host and its port, 0 if there is none; ``[::1]:80`` has both."""
     if text.startswith("["):
         host, _, rest = text[1:].partition("]")
@@ -80,4 +83,7 @@ def _split(text: str) -> tuple[str, int]:
         host, _, port = text.partition(":")
     else:
         host, port = text, ""
-    return host.rstrip("."), int(port) if port.isdecimal() else 0
+    # What is no address is left as it is: nothing leads there.
+    with contextlib.suppress(ValueError):
+        host = canonical(host.rstrip("."))
+    return host, int(port) if port.isdecimal() else 0

@@ -1,7 +1,8 @@
 """Sub-requests of functions: out to the public internet, or to the hosts that they were allowed.
 
 Where a name leads is looked up once; the connection goes to the address that was looked at, and
-each redirect is a request like the first. No proxy of the environment is used.
+each redirect is a request like the first. No proxy of the environment is used. Connections are
+shared by the functions of one owner only: some ways to prove who one is prove it of a connection.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import socket
 import ssl
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import Any, NamedTuple
 from urllib.parse import quote, urljoin, urlsplit
@@ -24,8 +26,11 @@ import httpcore
 from microcosmos.base import errors
 from microcosmos.base.tasks import background
 
-from .addresses import is_public
+from .addresses import canonical, is_nameable, is_public, kind_of
+from .filling import Filling, nothing
+from .headers import BAD_VALUE, NAME, OURS, Headers, size_of
 from .hosts import Hosts, Origin
+from .own import Own
 from .pool import Pool
 
 CONNECT = 10.0
@@ -34,8 +39,23 @@ CONNECT = 10.0
 READ = 60.0
 """Seconds of silence of a server after which it is given up."""
 
-AT_ONCE = 2000
+BEGUN = 120.0
+"""Seconds until an answer has begun, with all redirects before it."""
+
+LONGEST = 3600.0
+"""Seconds that a sub-request may take with all of its body."""
+
+AT_ONCE = 4096
 """Sub-requests of all functions under way; further ones wait."""
+
+OF_OWNER = 1024
+"""Sub-requests of the functions of one owner under way; further ones wait."""
+
+LOOKUPS = 64
+"""Names that are looked up at once."""
+
+LOOKUPS_OF_OWNER = 16
+"""Names that are looked up at once for one owner: some take long, and others are not to wait."""
 
 MAX_URL = 16 * 1024
 """The longest URL, in characters."""
@@ -53,14 +73,6 @@ _PIECE = 64 * 1024
 _REDIRECTS = frozenset((301, 302, 303, 307, 308))
 _BODILESS = frozenset((204, 205, 304))
 
-# Of the connection, not of the request: those of functions are left out, as browsers do it.
-_OURS = frozenset(
-    (
-        *("accept-encoding", "connection", "content-length", "expect", "host", "keep-alive"),
-        *("proxy-authenticate", "proxy-authorization", "proxy-connection", "te", "trailer"),
-        *("transfer-encoding", "upgrade"),
-    )
-)
 _HOP = frozenset(("connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade"))
 _OF_ORIGIN = frozenset(("authorization", "cookie", "proxy-authorization"))
 _OF_BODY = frozenset(
@@ -69,8 +81,6 @@ _OF_BODY = frozenset(
 _CODINGS = ("gzip", "x-gzip", "deflate")
 
 _METHOD = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}")
-_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_BAD_VALUE = re.compile("[\x00-\x08\x0a-\x1f\x7f]|[^\x00-\xff]")
 _FORBIDDEN_METHODS = ("CONNECT", "TRACE", "TRACK")
 _URL_SAFE = "!#$%&'()*+,/:;=?@[]~"
 
@@ -107,9 +117,40 @@ class Incoming(NamedTuple):
     """
 
     status: int
-    headers: list[tuple[str, str]]
+    headers: Headers
     body: AsyncIterator[bytes]
     url: str
+
+
+class Trail:
+    """Where a sub-request has been led, for who writes that down.
+
+    Attributes:
+        origin: the last one that it went to, or was to go to.
+        address: the one that it was connected to, empty if it was not.
+        port: of that.
+        redirects: how many it followed.
+    """
+
+    def __init__(self) -> None:
+        self.origin: Origin | None = None
+        self.address = ""
+        self.port = 0
+        self.redirects = 0
+
+
+class Leave(NamedTuple):
+    """What a sub-request may do.
+
+    Attributes:
+        hosts: where to it may go.
+        owner: of the function: connections are shared with others of it.
+        filling: fills in secrets.
+    """
+
+    hosts: Hosts
+    owner: str = ""
+    filling: Filling = nothing()
 
 
 class Fetcher:
@@ -119,6 +160,7 @@ class Fetcher:
         resolve: looks hosts up; the system does unless said.
         tls: how servers are verified; by the usual authorities unless said.
         public: which addresses all functions may reach.
+        own: doors of the platform, ``host:port``, which none may.
     """
 
     def __init__(
@@ -126,18 +168,19 @@ class Fetcher:
         resolve: Resolve | None = None,
         tls: ssl.SSLContext | None = None,
         public: Callable[[str], bool] = is_public,
+        own: Iterable[str] = (),
     ) -> None:
-        resolve = _Once(resolve or _by_system)
-        tls = tls or _usual()
-        # Apart, so that no function is given a connection that only others may have.
-        self._public = Pool(_Backend(resolve, public), tls)
-        self._named = Pool(_Backend(resolve, lambda _: True), tls)
+        self._names = _Names() if resolve is None else None
+        self._resolve = _Once(resolve or self._names)  # type: ignore[arg-type]
+        self._tls = tls or usual_tls()
+        self._is_public = public
+        self._own = Own(own, self._resolve)
+        self._owners: dict[str, _Owner] = {}
         self._room = asyncio.Semaphore(AT_ONCE)
         self._stack = contextlib.AsyncExitStack()
 
     async def __aenter__(self) -> Fetcher:
-        self._stack.push_async_callback(self._named.close)
-        self._stack.push_async_callback(self._public.close)
+        self._stack.push_async_callback(self._close)
         await self._stack.enter_async_context(background(self._tidy(), "fetch"))
         return self
 
@@ -150,37 +193,66 @@ class Fetcher:
         await self._stack.aclose()
 
     @contextlib.asynccontextmanager
-    async def fetch(self, request: Outgoing, hosts: Hosts) -> AsyncIterator[Incoming]:
+    async def fetch(
+        self, request: Outgoing, leave: Leave, trail: Trail | None = None
+    ) -> AsyncIterator[Incoming]:
         """Do a sub-request; leaving the block early gives it up.
 
         Args:
             request: what.
-            hosts: where to it may go.
+            leave: what it may.
+            trail: is told where it is led.
 
         Raises:
             errors.BadRequest: it cannot be sent.
-            errors.Forbidden: it may not go there, or not where it was redirected to.
+            errors.Forbidden: it may not go there, or not where it was redirected to, or not with
+                a secret.
             errors.BadGateway: nobody answers there, or not in HTTP.
             errors.DeadlineExceeded: the other end is too slow.
         """
-        async with self._room, contextlib.AsyncExitStack() as stack:
-            with _told():
-                answer = await self._answer(request, hosts, stack)
-            yield answer
+        owner = self._owner(leave.owner)
+        owner.users += 1
+        try:
+            # The owner's room first: who waits for that takes none of the others'.
+            async with (
+                owner.room,
+                self._room,
+                contextlib.AsyncExitStack() as stack,
+                _at_most(LONGEST, "it took longer than"),
+            ):
+                with _told():
+                    async with _at_most(BEGUN, "the answer had not begun after"):
+                        trail = trail or Trail()
+                        answer = await self._answer(request, leave, owner, trail, stack)
+                yield answer
+        finally:
+            owner.users -= 1
 
     async def _answer(
-        self, request: Outgoing, hosts: Hosts, stack: contextlib.AsyncExitStack
+        self,
+        request: Outgoing,
+        leave: Leave,
+        owner: _Owner,
+        trail: Trail,
+        stack: contextlib.AsyncExitStack,
     ) -> Incoming:
         url, method, body = _checked_url(request.url), _checked_method(request), request.body
+        trail.origin = url.origin
         headers = _checked_headers(request.headers)
-        for _ in range(MAX_REDIRECTS + 1):
+        leave.filling.check_url(request.url)
+        while True:
             once = await stack.enter_async_context(contextlib.AsyncExitStack())
-            response = await self._one(url, method, headers, body, hosts, once)
+            response = await self._one(url, method, headers, body, leave, owner, once)
+            _note(trail, response)
             target = _redirected(response, url)
             if target is None or request.redirect == "manual":
-                return _incoming(response, method, url)
+                answer = _incoming(response, method, url)
+                return answer._replace(headers=leave.filling.scrubbed(answer.headers))
             if request.redirect == "error":
                 raise errors.BadGateway(_ID, f"{url.origin} redirects, and `redirect` is 'error'")
+            if trail.redirects == MAX_REDIRECTS:
+                detail = f"more than {MAX_REDIRECTS} redirects, the last to {target.origin}"
+                raise errors.BadGateway(_ID, detail)
             status = response.status
             await _drain(response)
             await once.aclose()
@@ -194,33 +266,35 @@ class Fetcher:
                 raise errors.BadGateway(_ID, detail)
             if target.origin != url.origin:
                 headers = [pair for pair in headers if pair[0] not in _OF_ORIGIN]
-            url = target
-        raise errors.BadGateway(_ID, f"more than {MAX_REDIRECTS} redirects, the last to {url.text}")
+                headers = leave.filling.along(target.origin, headers)
+            url = trail_to(trail, target)
 
     async def _one(
         self,
         url: _Url,
         method: str,
-        headers: list[tuple[str, str]],
+        headers: Headers,
         body: bytes | AsyncIterator[bytes],
-        hosts: Hosts,
+        leave: Leave,
+        owner: _Owner,
         stack: contextlib.AsyncExitStack,
     ) -> httpcore.Response:
         """One request, redirects aside."""
-        if not hosts.allow(url.origin):
+        origin = url.origin
+        if not leave.hosts.allow(origin):
             raise errors.Forbidden(
                 _ID,
-                f"{url.origin} is not among the hosts that this function may fetch from; "
-                f"deploy it with `--allow-host {url.origin}`",
+                f"{origin} is not among the hosts that this function may fetch from; "
+                f"deploy it with `--allow-host {origin}`",
             )
-        pool = self._named if hosts.name(url.origin) else self._public
+        headers = _sized(await leave.filling.fill(origin, headers))
+        pool = owner.named if leave.hosts.name(origin) else owner.public
         sent = [
-            (b"Host", str(url.origin).encode()),
+            (b"Host", str(origin).encode()),
             *((name.encode(), value.encode("latin-1")) for name, value in headers),
             *_defaults({name for name, _ in headers}),
             *_framing(method, body),
         ]
-        origin = url.origin
         target = httpcore.URL(
             scheme=origin.scheme, host=origin.host, port=origin.port, target=url.target
         )
@@ -231,11 +305,58 @@ class Fetcher:
         replay = isinstance(body, bytes)
         return await stack.enter_async_context(pool.send(origin, made, replay=replay))
 
+    def _owner(self, owner: str) -> _Owner:
+        known = self._owners.get(owner)
+        if known is None:
+            known = self._owners[owner] = _Owner(self._pool)
+        return known
+
+    def _pool(self, lookups: asyncio.Semaphore, *, named: bool) -> Pool:
+        good = is_nameable if named else self._is_public
+        return Pool(_Backend(self._resolve, good, self._own, lookups), self._tls)
+
     async def _tidy(self) -> None:
         while True:
             await asyncio.sleep(_TIDY)
-            await self._public.tidy()
-            await self._named.tidy()
+            for name, owner in [*self._owners.items()]:
+                await owner.tidy()
+                if not owner.users and not len(owner):
+                    self._owners.pop(name, None)
+
+    async def _close(self) -> None:
+        for owner in self._owners.values():
+            await owner.close()
+        if self._names is not None:
+            self._names.close()
+
+
+class _Owner:
+    """The connections of the functions of one owner, and its share of what there is.
+
+    Attributes:
+        public: connections that all of its functions may have.
+        named: those that only functions may have which were allowed them by name.
+        room: for sub-requests under way.
+        users: sub-requests that are under way, or wait.
+    """
+
+    def __init__(self, pool: Callable[..., Pool]) -> None:
+        lookups = asyncio.Semaphore(LOOKUPS_OF_OWNER)
+        self.public = pool(lookups, named=False)
+        self.named = pool(lookups, named=True)
+        self.room = asyncio.Semaphore(OF_OWNER)
+        self.users = 0
+
+    async def tidy(self) -> None:
+        await self.public.tidy()
+        await self.named.tidy()
+
+    async def close(self) -> None:
+        await self.public.close()
+        await self.named.close()
+
+    def __len__(self) -> int:
+        return len(self.public) + len(self.named)
 
 
 class _Url(NamedTuple):
@@ -252,11 +373,21 @@ class _Backend(httpcore.AsyncNetworkBackend):
     Args:
         resolve: looks hosts up.
         good: whether an address is.
+        own: the platform's doors.
+        lookups: room for them.
     """
 
-    def __init__(self, resolve: Resolve, good: Callable[[str], bool]) -> None:
+    def __init__(
+        self,
+        resolve: Resolve,
+        good: Callable[[str], bool],
+        own: Own,
+        lookups: asyncio.Semaphore,
+    ) -> None:
         self._resolve = resolve
         self._good = good
+        self._own = own
+        self._lookups = lookups
         self._sockets = httpcore.AnyIOBackend()
 
     async def connect_tcp(
@@ -282,20 +413,33 @@ class _Backend(httpcore.AsyncNetworkBackend):
             found = [str(ipaddress.ip_address(host))]
         except ValueError:
             try:
-                found = await self._resolve(host, port)
+                async with self._lookups:
+                    found = await self._resolve(host, port)
             except OSError as exc:
                 reason = exc.strerror or str(exc)
                 raise errors.BadGateway(_ID, f"{host} cannot be found: {reason}") from None
+        # All of them, before the first is connected to.
         for address in found:
-            if not self._good(address):
-                where = host if host == address else f"{host} ({address})"
-                at = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-                raise errors.Forbidden(
-                    _ID,
-                    f"{where} is no public address, which functions reach only if they are "
-                    f"deployed with `--allow-host {at}`",
-                )
+            await self._check(host, address, port)
         return found
+
+    async def _check(self, host: str, address: str, port: int) -> None:
+        """Refuse an address that may not be reached."""
+        where = host if host == address else f"{host} ({address})"
+        if not self._good(address):
+            kind = kind_of(address)
+            if not is_nameable(address):
+                detail = f"{where} is no public address ({kind}), and no function reaches it"
+                raise errors.Forbidden(_ID, detail)
+            at = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+            raise errors.Forbidden(
+                _ID,
+                f"{where} is no public address ({kind}); a function reaches it only if it is "
+                f"deployed with `--allow-host {at}`",
+            )
+        if await self._own.holds(address, port):
+            detail = f"{where} port {port} is the platform's own, which no function reaches"
+            raise errors.Forbidden(_ID, detail)
 
     async def connect_unix_socket(
         self, path: str, timeout: float | None = None, socket_options: Any = None
@@ -325,15 +469,56 @@ class _Once:
         return await self._resolve(host, port)
 
 
+class _Names:
+    """Looks hosts up by the system, in threads: a name that takes long is to hold up nobody."""
+
+    def __init__(self) -> None:
+        self._threads = ThreadPoolExecutor(LOOKUPS, "names")
+
+    async def __call__(self, host: str, port: int) -> list[str]:
+        look = functools.partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
+        found = await asyncio.get_running_loop().run_in_executor(self._threads, look)
+        return list(dict.fromkeys(str(sockaddr[0]) for *_, sockaddr in found))
+
+    def close(self) -> None:
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+
 @functools.cache
-def _usual() -> ssl.SSLContext:
-    """Made once: it takes a while to read all authorities."""
+def usual_tls() -> ssl.SSLContext:
+    """How servers are verified; made once, as it takes a while to read all authorities."""
     return httpcore.default_ssl_context()
 
 
-async def _by_system(host: str, port: int) -> list[str]:
-    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return list(dict.fromkeys(str(sockaddr[0]) for *_, sockaddr in found))
+@contextlib.asynccontextmanager
+async def _at_most(seconds: float, what: str) -> AsyncIterator[None]:
+    """Limit a block.
+
+    Raises:
+        errors.DeadlineExceeded: it took longer.
+    """
+    limit = asyncio.timeout(seconds)
+    try:
+        async with limit:
+            yield
+    except TimeoutError:
+        if not limit.expired():
+            raise
+        raise errors.DeadlineExceeded(_ID, f"{what} {seconds:g} s") from None
+
+
+def _note(trail: Trail, response: httpcore.Response) -> None:
+    stream = response.extensions.get("network_stream")
+    address = stream.get_extra_info("server_addr") if stream is not None else None
+    if address:
+        trail.address, trail.port = str(address[0]), int(address[1])
+
+
+def trail_to(trail: Trail, url: _Url) -> _Url:
+    """Note that a redirect is followed."""
+    trail.origin, trail.address, trail.port = url.origin, "", 0
+    trail.redirects += 1
+    return url
 
 
 def _checked_method(request: Outgoing) -> str:
@@ -361,6 +546,7 @@ def _checked_url(text: str) -> _Url:
         scheme, host, port = parts.scheme.lower(), parts.hostname or "", parts.port
         if not host.isascii():
             host = host.encode("idna").decode()
+        host = canonical(host.lower())
     except ValueError:
         raise errors.BadRequest(_ID, f"{text!r:.200} is no URL") from None
     if scheme not in ("http", "https"):
@@ -373,29 +559,31 @@ def _checked_url(text: str) -> _Url:
         port = 443 if scheme == "https" else 80
     path = quote(parts.path, safe=_URL_SAFE) or "/"
     target = f"{path}?{quote(parts.query, safe=_URL_SAFE)}" if parts.query else path
-    origin = Origin(scheme, host.lower(), port)
+    origin = Origin(scheme, host, port)
     return _Url(f"{scheme}://{origin}{target}", origin, target)
 
 
-def _checked_headers(headers: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+def _checked_headers(headers: Iterable[tuple[str, str]]) -> Headers:
     """The headers that go along, names in small letters.
 
     Raises:
         errors.BadRequest: one cannot be sent, or they are too many.
     """
-    kept: list[tuple[str, str]] = []
-    size = 0
+    kept: Headers = []
     for name, value in headers:
-        if not _NAME.fullmatch(name):
+        if not NAME.fullmatch(name):
             raise errors.BadRequest(_ID, f"{name!r:.80} is no name of a header")
-        if _BAD_VALUE.search(value):
+        if BAD_VALUE.search(value):
             raise errors.BadRequest(_ID, f"the value of header {name} cannot be sent")
-        size += len(name) + len(value) + 4
-        if (lowered := name.lower()) not in _OURS:
+        if (lowered := name.lower()) not in OURS:
             kept.append((lowered, value.strip()))
-    if size > MAX_HEADERS:
+    return _sized(kept)
+
+
+def _sized(headers: Headers) -> Headers:
+    if (size := size_of(headers)) > MAX_HEADERS:
         raise errors.BadRequest(_ID, f"headers of {size} bytes are over {MAX_HEADERS}")
-    return kept
+    return headers
 
 
 def _defaults(given: set[str]) -> list[tuple[bytes, bytes]]:
@@ -444,8 +632,7 @@ def _incoming(response: httpcore.Response, method: str, url: _Url) -> Incoming:
         (name.decode("latin-1").lower(), value.decode("latin-1"))
         for name, value in response.headers
     ]
-    size = sum(len(name) + len(value) + 4 for name, value in headers)
-    if size > MAX_HEADERS:
+    if (size := size_of(headers)) > MAX_HEADERS:
         detail = f"{url.origin} answers with headers of {size} bytes, over {MAX_HEADERS}"
         raise errors.BadGateway(_ID, detail)
     kept = [pair for pair in headers if pair[0] not in _HOP]
