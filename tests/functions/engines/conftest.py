@@ -12,18 +12,30 @@ import pytest
 
 from microcosmos.functions import deno
 
-from .workers import Command, Function, Process, Worker, running
+from .workers import COMPILED, Command, Function, Process, Worker, running, walled
 
 ENGINES: dict[str, Command] = {
     "quickjs": lambda path: ([sys.executable, "-m", "microcosmos.functions.quickjs", path], {}),
     "monty": lambda path: ([sys.executable, "-m", "microcosmos.functions.monty", path], {}),
-    "deno": lambda path: deno.command(Path(path), heap=256 << 20, folder=Path(path).parent),
+    "deno": lambda path: walled(
+        path, *deno.command(Path(path), heap=256 << 20, folder=Path(path).parent)
+    ),
+    "wasm": lambda path: (
+        [sys.executable, "-m", "microcosmos.functions.wasm", path, str(COMPILED)],
+        {},
+    ),
 }
 """How a worker of each engine is started. An engine joins the suite by its line here …"""
 
 FLAVOURS: dict[str, list[tuple[str, str, str]]] = {
-    "javascript": [("quickjs", "handler", "javascript"), ("deno", "handler", "javascript")],
-    "script": [("quickjs", "script", "javascript"), ("deno", "script", "javascript")],
+    "javascript": [
+        *(("quickjs", "handler", "javascript"), ("deno", "handler", "javascript")),
+        ("wasm", "handler", "javascript"),
+    ],
+    "script": [
+        *(("quickjs", "script", "javascript"), ("deno", "script", "javascript")),
+        ("wasm", "script", "javascript"),
+    ],
     "module": [("deno", "module", "javascript")],
     "typescript": [("deno", "handler", "typescript")],
     "python": [("monty", "handler", "python")],

@@ -212,6 +212,7 @@ function handler({ path }) { return path ? String(made) : new Response(pieces())
 """
 
 
+@pytest.mark.engines("quickjs", "deno")  # for wasm see test_realms
 @runs(javascript=ENDLESS)
 async def test_a_body_waits_for_its_reader(function: Function) -> None:
     stream = function.begin()
@@ -300,7 +301,7 @@ function handler() {
 """
 
 
-@pytest.mark.engines("quickjs", "deno")
+@pytest.mark.engines("quickjs", "deno", "wasm")
 async def test_who_patches_the_language_is_answered_all_the_same(own_worker: Worker) -> None:
     async with own_worker as worker:
         function = await worker.load(PATCHES)
@@ -309,7 +310,7 @@ async def test_who_patches_the_language_is_answered_all_the_same(own_worker: Wor
         assert (await function.logs(2))[1].text == "said"
 
 
-@pytest.mark.engines("quickjs")
+@pytest.mark.engines("quickjs", "wasm")
 async def test_who_patches_the_language_does_so_for_himself(worker: Worker) -> None:
     assert (await (await worker.load(PATCHES)).get()).text == "true"
     other = await worker.load("async function handler() { return { a: [1] } }")

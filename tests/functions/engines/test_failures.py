@@ -73,6 +73,7 @@ async def test_what_cannot_settle_is_answered_at_once(function: Function) -> Non
     assert (await function.get("x")).text == "fine"
 
 
+@pytest.mark.engines("quickjs", "deno")  # for wasm see test_realms
 @runs(
     javascript="let go\nasync function handler({ path }) {"
     " if (path === 'go') { go('gone on'); return 'ok' }"
@@ -93,14 +94,14 @@ async def test_what_another_request_may_settle_is_waited_for(function: Function)
         "const handler = 'at the top is no function'",
     ],
 )
-@pytest.mark.engines("quickjs", "deno")
+@pytest.mark.engines("quickjs", "deno", "wasm")
 async def test_code_that_fails_when_it_is_loaded(worker: Worker, code: str) -> None:
     with pytest.raises(errors.Error) as caught:
         await worker.load(code)
     assert (caught.value.id, caught.value.code) == ("functions.load", 500)
 
 
-@pytest.mark.engines("quickjs")
+@pytest.mark.engines("quickjs", "wasm")
 async def test_an_endless_load_is_ended(worker: Worker) -> None:
     with pytest.raises(errors.Error) as caught:
         await worker.load("while (true);\nfunction handler() {}")

@@ -15,7 +15,7 @@ SLOW = {
     " await new Promise((done) => setTimeout(done, 300)); return 'done' }",
     "monty": "def handler(request, env):\n    return 'done'",
 }
-SLOW["deno"] = SLOW["quickjs"]
+SLOW["deno"] = SLOW["wasm"] = SLOW["quickjs"]
 
 
 async def test_a_beat_is_answered(worker: Worker) -> None:
@@ -64,7 +64,7 @@ async def test_who_is_killed_loses_what_is_under_way(own_worker: Worker) -> None
         assert (await stream.answer()).id in ("functions.lost", "")
 
 
-@pytest.mark.engines("quickjs", "deno")
+@pytest.mark.engines("quickjs", "deno", "wasm")
 async def test_who_goes_away_takes_nobody_along(worker: Worker) -> None:
     function = await worker.load(SLOW[worker.engine])
     async with Worker(worker.process, worker.engine) as other:

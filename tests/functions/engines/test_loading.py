@@ -12,6 +12,7 @@ HELLO = {
     "quickjs": ("function handler() { return 'hello' }", "javascript"),
     "deno": ("function handler() { return 'hello' }", "javascript"),
     "monty": ("def handler(request, env):\n    return 'hello'", "python"),
+    "wasm": ("function handler() { return 'hello' }", "javascript"),
 }
 
 
@@ -36,7 +37,7 @@ async def test_what_is_dropped_is_unloaded(worker: Worker) -> None:
     assert (await again.get()).text == "hello"
 
 
-@pytest.mark.engines("quickjs", "deno")
+@pytest.mark.engines("quickjs", "deno", "wasm")
 async def test_what_is_busy_is_dropped_when_it_is_not(worker: Worker) -> None:
     function = await worker.load(
         "async function handler() { await new Promise((done) => setTimeout(done, 100)); return 'ok' }"

@@ -10,6 +10,7 @@ import time
 import pytest
 
 from microcosmos.functions import wire
+from microcosmos.functions.interface import Limits
 
 from .workers import Function, Worker
 
@@ -202,6 +203,7 @@ async def test_half_a_character_is_told_as_what_it_is_not(function: Function) ->
 @runs(
     javascript="function handler() { for (let n = 0; n < 400; n++) console.log('x'.repeat(16000)); return 'x' }",
     module="export default { fetch() { for (let n = 0; n < 400; n++) console.log('x'.repeat(16000)); return new Response('x') } }",
+    options={"limits": Limits(cpu=1.0, logs=64 * 1024 * 1024)},
 )
 async def test_a_flood_is_no_more_than_a_message_holds(function: Function) -> None:
     await function.get()

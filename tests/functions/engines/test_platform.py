@@ -88,7 +88,7 @@ PROBES = {
 }
 
 
-@pytest.mark.engines("quickjs", "deno")
+@pytest.mark.engines("quickjs", "deno", "wasm")
 async def test_what_is_there(worker: Worker) -> None:
     probes = ",\n".join(f"() => {code}" for code in PROBES)
     function = await worker.load(
@@ -103,7 +103,7 @@ async def test_what_is_there(worker: Worker) -> None:
     assert wrong == {}
 
 
-@pytest.mark.engines("quickjs")
+@pytest.mark.engines("quickjs", "wasm")
 async def test_nothing_else_is_there(worker: Worker) -> None:
     function = await worker.load(
         "function handler() { return ['require', 'process', 'Deno', 'std', 'os', 'print', 'scriptArgs',"
@@ -112,7 +112,7 @@ async def test_nothing_else_is_there(worker: Worker) -> None:
     assert (await function.get()).json == []
 
 
-@pytest.mark.engines("quickjs", "deno")
+@pytest.mark.engines("quickjs", "deno", "wasm")
 async def test_names_of_the_platform_may_be_taken(worker: Worker) -> None:
     function = await worker.load(
         "const URL = 'mine'; let Response = 2; function fetch() { return 3 }; var console = 4;\n"

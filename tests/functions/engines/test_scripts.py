@@ -48,7 +48,7 @@ VALUES = {
 }
 
 
-@pytest.mark.engines("quickjs", "deno")
+@pytest.mark.engines("quickjs", "deno", "wasm")
 @pytest.mark.parametrize("code", VALUES)
 async def test_the_last_value_is_the_answer(worker: Worker, code: str) -> None:
     function = await worker.load(code, form="script")
@@ -64,6 +64,7 @@ async def test_every_run_begins_anew(function: Function) -> None:
     assert [(await function.get()).text for _ in range(3)] == ["1", "1", "1"]
 
 
+@pytest.mark.engines("quickjs", "deno")  # for wasm see test_realms
 @runs(script="globalThis.seen = (globalThis.seen ?? 0) + 1\nseen")
 async def test_what_is_global_stays(function: Function) -> None:
     assert [(await function.get()).text for _ in range(3)] == ["1", "2", "3"]

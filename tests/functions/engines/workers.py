@@ -22,15 +22,27 @@ import msgspec
 
 from microcosmos.base import errors
 from microcosmos.functions import wire
-from microcosmos.functions.interface import Counts, Limits, Unit
+from microcosmos.functions.interface import Counts, Limits, Replay, Unit
 from microcosmos.rpc import frames
 from microcosmos.rpc.line import Line
 
 TIMEOUT = 20.0
 ORIGIN = "http://functions.test"
 
+COMPILED = Path(tempfile.gettempdir()) / f"microcosmos-{os.getuid()}-wasm"
+"""Where the guest of wasm workers is kept, compiled once for all runs."""
+
 Command = Callable[[str], tuple[list[str], dict[str, str]]]
 """Given the path of a socket, what starts a worker on it: arguments and environment."""
+
+
+def walled(path: str, argv: list[str], env: dict[str, str]) -> tuple[list[str], dict[str, str]]:
+    """The same for Deno, within the walls that the zygote would start it in."""
+    from microcosmos.functions.deno.command import SCRIPTS
+    from microcosmos.functions.walls import run
+
+    keep = (Path(path).parent,)
+    return run.command(argv, keep=keep, read=(SCRIPTS,), profile="deno"), env
 
 
 class Answer(msgspec.Struct, kw_only=True):
@@ -247,6 +259,7 @@ class Worker:
         grants: Iterable[str] = (),
         hosts: Iterable[str] = (),
         limits: Limits | None = None,
+        replay: Replay | None = None,
     ) -> Function:
         """Load a function; raises `errors.Error` if the worker refuses it."""
         unit = Unit(
@@ -257,13 +270,15 @@ class Worker:
             owner="tests",
             language=language,  # type: ignore[arg-type]
             form=form,  # type: ignore[arg-type]
-            engine=self.engine,  # type: ignore[arg-type]
+            engine="quickjs" if self.engine == "wasm" else self.engine,  # type: ignore[arg-type]
+            isolation="wasm" if self.engine == "wasm" else "isolate",
             main=f"{name}.py" if language == "python" else f"{name}.js",
             code=code,
             env=dict(env or {}),
             hosts=list(hosts),
             grants=list(grants),
             limits=limits or Limits(cpu=1.0),
+            replay=replay,
         )
         answer = await self.verb(wire.LOAD, wire.encode(unit))
         if answer.id:
@@ -312,8 +327,7 @@ class Worker:
         total = Counts()
         for notes in self.notes:
             if counts := notes.counts.get(slot):
-                for field in Counts.__struct_fields__:
-                    setattr(total, field, getattr(total, field) + getattr(counts, field))
+                total.add(counts)
         return total
 
     def open(self, kind: int, payload: bytes) -> Streaming:

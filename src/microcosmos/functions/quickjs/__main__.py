@@ -1,10 +1,12 @@
-"""One worker by itself: ``python -m microcosmos.functions.quickjs SOCKET``."""
+"""One worker by itself, within its walls: ``python -m microcosmos.functions.quickjs SOCKET``."""
 
 from __future__ import annotations
 
 import socket
 import sys
 from pathlib import Path
+
+from microcosmos.functions.walls import enter, profiles
 
 from .worker import run
 
@@ -19,8 +21,9 @@ def main() -> int:
         listener.bind(str(path))
         path.chmod(0o600)
         listener.listen(128)
+        enter(profiles.quickjs(), descriptors=(listener.fileno(),))
+        # The socket's file stays: it is out of reach from now on.
         run(listener)
-    path.unlink(missing_ok=True)
     return 0
 
 

@@ -120,7 +120,7 @@ def _limited(which: str, limits: Limits) -> errors.Error:
 
 def _whole(head: bytes, body: bytes, limits: Limits) -> Answer:
     if len(body) > limits.response:
-        raise failures.limit("output", limits)
+        raise failures.limit("output", limits, len(body))
     return Answer(head + body, len(body))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+from collections import deque
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -48,6 +49,7 @@ class Asking:
         self._loop = asyncio.get_running_loop()
         self._open: dict[int, tuple[Run, Callable[[], None]]] = {}
         self._bodies: dict[int, Incoming] = {}
+        self._under: dict[int, Run] = {}
 
     def __bool__(self) -> bool:
         """Whether anything is to come."""
@@ -56,6 +58,7 @@ class Asking:
     def cancel(self) -> None:
         """Let go of everything."""
         opened, self._open = self._open, {}
+        self._under.clear()
         bodies, self._bodies = self._bodies, {}
         for _, stop in opened.values():
             stop()
@@ -182,13 +185,41 @@ class Asking:
         answer: Callable[[int, int, int, bytes], None],
         again: bool,
     ) -> None:
+        """Ask the host, when few enough of a request's questions are under way."""
         asked = 0
 
         def received(kind: int, payload: bytes) -> None:
+            if kind in (frames.REPLY, frames.ERROR):
+                self._answered(number)
             answer(number, asked, kind, payload)
 
-        asked = self._host.ask(self._slot, word, body, received, again=again)
-        self._begin(run, number, partial(self._host.cancel, asked))
+        def stop() -> None:
+            if asked:
+                self._host.cancel(asked)
+                self._answered(number)
+
+        def begin() -> None:
+            nonlocal asked
+            run.under += 1
+            self._under[number] = run
+            asked = self._host.ask(self._slot, word, body, received, again=again)
+
+        self._begin(run, number, stop)
+        if run.under < self._limits.at_once:
+            begin()
+            return
+        if run.queue is None:
+            run.queue = deque()
+        run.queue.append(lambda: begin() if number in self._open else None)
+
+    def _answered(self, number: int) -> None:
+        """One less is under way; the next may begin."""
+        run = self._under.pop(number, None)
+        if run is None:
+            return
+        run.under -= 1
+        while run.queue and run.under < self._limits.at_once:
+            run.queue.popleft()()
 
     def _used(self, number: int, asked: int, kind: int, payload: bytes) -> None:
         self._host.forget(asked)

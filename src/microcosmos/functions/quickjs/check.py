@@ -7,9 +7,10 @@ import re
 import msgspec
 from _quickjs import Context  # type: ignore[import-not-found]
 
+from microcosmos.functions.limits import DEFAULTS
 from microcosmos.functions.wire import Checked, Source
 
-from .limits import CHECK_CPU, CHECK_HEAP, STACK
+from .limits import CHECK_CPU, CHECK_HEAP
 from .realm import Failure
 
 _STOP = "throw 0;"
@@ -54,7 +55,7 @@ def check(source: Source) -> Checked:
 
 def _fresh() -> Context:
     context = Context()
-    context.set_max_stack_size(STACK)
+    context.set_max_stack_size(DEFAULTS.stack)
     context.set_memory_limit(CHECK_HEAP)
     context.set_time_limit(CHECK_CPU)
     return context

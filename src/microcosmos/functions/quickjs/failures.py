@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 
 from microcosmos.base import errors
+from microcosmos.functions.amounts import show
+from microcosmos.functions.ended import LIMITS, ended
 from microcosmos.functions.interface import Limits, Unit
 
 from .limits import LOAD_CPU
@@ -17,6 +19,10 @@ _WHERE = re.compile(r"<input>:(\d+)")
 
 _OWN = re.compile(r":\d+:\d+")
 _THROWS_NULL = re.compile(r"\b(?:throw|reject)\s*\(?\s*null\b")
+
+
+class Ended(Exception):
+    """An engine that has no failures of its own has thrown this, or was ended; it says which."""
 
 
 def broken(text: str) -> str:
@@ -36,20 +42,9 @@ def throws_null(code: str) -> bool:
     return _THROWS_NULL.search(code) is not None
 
 
-def limit(which: str, limits: Limits) -> errors.Error:
-    """The error of a function that has used too much."""
-    said = {
-        CPU: f"more than {limits.cpu * 1000:g} ms of the processor at a stretch",
-        "wall": f"more than {limits.wall:g} s until the answer",
-        MEMORY: f"more than {_mebibytes(limits.heap)} of memory",
-        STACK: "a recursion that is too deep",
-        "output": f"an answer of more than {_mebibytes(limits.response)} that is not streamed",
-        "fetches": f"more than {limits.fetches} sub-requests and uses of bindings in one request",
-        "concurrency": f"more than {limits.concurrency} requests at a time",
-    }
-    if which not in said:
-        return exception()
-    return errors.Unavailable(f"functions.limit.{which}", f"the function was ended: {said[which]}")
+def limit(which: str, limits: Limits, used: float = 0.0) -> errors.Error:
+    """The error of a function that has used too much; see `ended.ended`."""
+    return exception() if which not in LIMITS else ended(which, limits, used)
 
 
 def exception() -> errors.Error:
@@ -87,7 +82,7 @@ def loading(error: Exception, unit: Unit, shift: int) -> str:
     return f"{unit.main} fails when it is loaded: {why}"
 
 
-def ended(main: str) -> str:
+def never_began(main: str) -> str:
     """What is to be told of a function that a limit has ended as soon as it was loaded."""
     return f"{main} fails when it is loaded: its log says why"
 
@@ -126,7 +121,7 @@ def missing(main: str, handler: str) -> errors.Error:
 
 def body(limits: Limits) -> errors.Error:
     """The error of a request that is too large."""
-    return errors.TooLarge("functions.body", f"a body of more than {_mebibytes(limits.request)}")
+    return errors.TooLarge("functions.body", f"a body of more than {show(limits.request, 'bytes')}")
 
 
 def trace(text: str, main: str, shift: int = 0) -> str:
@@ -146,7 +141,3 @@ def trace(text: str, main: str, shift: int = 0) -> str:
 def _ours(line: str) -> bool:
     found = _FRAME.match(line)
     return found is not None and BELOW < int(found[1]) <= BELOW + LINES
-
-
-def _mebibytes(size: int) -> str:
-    return f"{size / 1024 / 1024:.4g} MiB"

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 
 from microcosmos.base import errors
 from microcosmos.functions import wire
+from microcosmos.functions.failing import kind_of
 from microcosmos.functions.interface import Counts
 from microcosmos.rpc import frames
 from microcosmos.rpc.line import Line
@@ -150,11 +151,12 @@ class Meter:
         slot: of the function.
         noted: whether it is about to be told.
         ran_ns: nanoseconds that the engine has run for it.
+        failures: errors by their kind, as of `Counts`.
     """
 
     __slots__ = (
-        *("cold_starts", "errors", "execution_ns", "fetches", "noted", "ran_ns", "requests"),
-        *("response_bytes", "slot"),
+        *("cold_starts", "errors", "execution_ns", "failures", "fetches", "noted", "ran_ns"),
+        *("request_bytes", "requests", "response_bytes", "slot"),
     )
 
     def __init__(self, slot: int) -> None:
@@ -164,7 +166,14 @@ class Meter:
 
     def _clear(self) -> None:
         self.requests = self.response_bytes = self.execution_ns = self.ran_ns = 0
-        self.errors = self.fetches = self.cold_starts = 0
+        self.errors = self.request_bytes = self.fetches = self.cold_starts = 0
+        self.failures: dict[str, int] = {}
+
+    def fail(self, id: str) -> None:
+        """A request has failed, by an error of this id."""
+        kind = kind_of(id)
+        self.errors += 1
+        self.failures[kind] = self.failures.get(kind, 0) + 1
 
     def taken(self, heap: int, part: float) -> Counts:
         """Its counts, which begin anew.
@@ -175,11 +184,15 @@ class Meter:
         """
         counts = Counts(
             requests=self.requests,
+            errors=self.errors,
+            failures=self.failures,
+            request_bytes=self.request_bytes,
             response_bytes=self.response_bytes,
             execution_ns=self.execution_ns,
-            byte_ms=heap * self.execution_ns // 1_000_000,
-            errors=self.errors,
             cpu_ns=int(self.ran_ns * part),
+            heap=heap,
+            # Between two looks at the heap the sum over requests is that of their times.
+            byte_ms=heap * self.execution_ns // 1_000_000,
             fetches=self.fetches,
             cold_starts=self.cold_starts,
         )

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-STACK = 512 * 1024
-"""Bytes of a function's stack."""
-
 LOAD_CPU = 1.0
 """Seconds of the processor that a function may take to load."""
 
@@ -22,6 +19,12 @@ OPERATIONS = 10_000
 
 FETCHED = 8 * 1024 * 1024
 """Bytes of the answer of a sub-request that are read whole; what is longer comes in pieces."""
+
+LOOKS = 0.1
+"""Seconds between two looks at how large a heap is, at least."""
+
+LOOKING = 50
+"""How many times as long as a look took, for which the engine walks its heap, none follows."""
 
 CHECK_CPU = 2.0
 """Seconds of the processor that looking at a source may take."""

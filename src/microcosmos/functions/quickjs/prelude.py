@@ -46,7 +46,7 @@ def _read(name: str) -> str:
     return _BLANKS.sub("\n", _COMMENT.sub("", text)).strip()
 
 
-_PARTS = {name: _read(name) for name in (*GLOBALS.values(), "body", "env", "script")}
+_PARTS = {name: _read(name) for name in (*GLOBALS.values(), "body", "env", "replay", "script")}
 
 PARTS = "".join(_PARTS.values())
 """The texts of all parts, one behind the other."""

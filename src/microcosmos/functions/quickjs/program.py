@@ -1,4 +1,4 @@
-"""One loaded function: its realm, and all that is under way in it."""
+"""One loaded function: its realm, the entries to it, and what comes out."""
 
 from __future__ import annotations
 
@@ -6,51 +6,31 @@ import base64
 import os
 import time
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 
 from microcosmos.base import errors
 from microcosmos.functions.interface import Unit
+from microcosmos.functions.replay import stream_key
 from microcosmos.rpc import frames
 from microcosmos.rpc.line import Line
 
 from . import answers, crossing, failures
-from .asking import Asking
-from .host import Host, Meter, Notes
-from .limits import LINGER
-from .realm import Failure, Realm, Spares
+from .around import Around
+from .entries import Entries
+from .host import Meter
+from .limits import LINGER, LOOKING, LOOKS
+from .realm import Failure, Realm
 from .run import Run
+from .runs import Runs
+from .words import Words
 
 _SCRIPT_LINES = 2
 """Lines that the engine counts before those of a script."""
 
-_FATAL = ("functions.limit.memory",)
-"""What a realm is not used any more after, though it could say so itself."""
-
 _now = time.perf_counter_ns
-
-
-class Around(Protocol):
-    """What a program has around it.
-
-    Attributes:
-        host: does what functions may not do themselves.
-        notes: is told what they use.
-        spares: gives realms.
-        streams: the runs that frames may still come for.
-    """
-
-    host: Host
-    notes: Notes
-    spares: Spares
-    streams: dict[tuple[Line | None, int], tuple[Program, Run]]
-
-    def stirred(self, program: Program) -> None:
-        """Call its `stir` when the answers of this turn are on their way."""
-
-    def watch(self, program: Program) -> None:
-        """Call its `look` now and then, until that is False."""
+_used = time.process_time_ns
 
 
 class Program:
@@ -66,30 +46,30 @@ class Program:
         unit: what it is.
         slot: its number.
         around: the worker.
+        meter: counts what it uses; its own unless said.
     """
 
-    def __init__(self, unit: Unit, slot: int, around: Around) -> None:
+    def __init__(self, unit: Unit, slot: int, around: Around, meter: Meter | None = None) -> None:
         self.unit = unit
         self.slot = slot
-        self.meter = Meter(slot)
         self.heap = 0
         self._around = around
         self._limits = unit.limits
-        self._realm: Realm | None = None
+        self._realm: Entries | None = None
         self._handlers: frozenset[str] = frozenset()
         self._script = unit.form == "script"
         self._shift = _SCRIPT_LINES if self._script else 0
-        self._numbers = 0
-        self._runs: dict[int, Run] = {}
-        self._after: dict[int, Run] = {}
-        self._asking = self._nothing_asked()
-        self._stray = Run(0, None, 0, "", 0)
+        self._runs = Runs(self, around, self._settle, self._end, meter)
+        self._open = self._runs.open
+        self._words = Words(self._runs, unit.main, self._shift)
+        self.meter = self._runs.meter
         self._idle_since = 0
+        self._unseen = 0
         self._stirred = False
-        self._watched = False
-
-    def _nothing_asked(self) -> Asking:
-        return Asking(self.slot, self._limits, self._around.host, self._settle, self._over)
+        self._most = int(unit.limits.cpu * 1e9)
+        # Before this nobody asks the system how much of the processor that was.
+        self._soon = self._most // 4
+        self._before = 0
 
     # Loading, and letting go.
 
@@ -114,16 +94,15 @@ class Program:
         self.heap = realm.heap
         self._turn(realm, None)
         if self._realm is None:
-            raise errors.InternalServerError("functions.load", failures.ended(self.unit.main))
+            raise errors.InternalServerError("functions.load", failures.never_began(self.unit.main))
 
     def _begin(self, realm: Realm) -> None:
         unit, context = self.unit, realm.context
         if "\0" in unit.code:
             raise ValueError("the code holds a NUL character")
         context.set_memory_limit(self._limits.heap)
-        grants = dict.fromkeys(grant.partition(":")[0] for grant in unit.grants)
-        seed = base64.b64encode(os.urandom(32)).decode()
-        realm.setup(_json(unit.env), _json(list(grants)), seed)
+        context.set_max_stack_size(self._limits.stack)
+        realm.setup(*self._given())
         if self._script:
             realm.script(unit.code)
             self._handlers = frozenset(("handler",))
@@ -134,20 +113,32 @@ class Program:
                 raise ValueError("it has no handler(request, env), consume or scheduled")
         context.set_time_limit(self._limits.cpu)
 
+    def _given(self) -> tuple[Any, ...]:
+        """What a realm is set up with: variables, bindings, randomness, and a clock in a replay."""
+        unit, replay = self.unit, self.unit.replay
+        grants = dict.fromkeys(grant.partition(":")[0] for grant in unit.grants)
+        key = os.urandom(32) if replay is None else stream_key(replay.seed)
+        world = () if replay is None else (replay.clock, replay.step)
+        return _json(unit.env), _json(list(grants)), base64.b64encode(key).decode(), *world
+
     def see(self) -> int:
         """Look at the bytes that it takes."""
-        if self._realm is not None:
+        began = _now()
+        if self._realm is not None and began >= self._unseen:
             self.heap = self._realm.heap
+            now = _now()
+            # The engine walks all of its heap to tell.
+            self._unseen = now + max(int(LOOKS * 1e9), (now - began) * LOOKING)
         return self.heap
 
     @property
     def busy(self) -> bool:
         """Whether something is under way in it."""
-        return bool(self._runs or self._asking)
+        return bool(self._runs)
 
     def drop(self) -> None:
         """Let go of everything; nobody is told."""
-        self._asking.cancel()
+        self._runs.asking.cancel()
         self._realm = None
 
     # Requests and events.
@@ -160,49 +151,50 @@ class Program:
             realm is None
             or body
             or self._script
-            or len(self._runs) >= self._limits.concurrency
+            or len(self._open) >= self._limits.concurrency
             or "handler" not in self._handlers
         ):
             self._uncommon(line, stream, head, body, began)
             return
-        number = self._numbers = self._numbers + 1
+        number = self._runs.number()
         text = head.decode("utf-8", "replace")
         try:
             said = realm.run(number, text)
         except Exception as error:  # noqa: BLE001 - whatever the engine ends it by
             self._broken(error, Run(number, line, stream, text, began))
             return
-        if (
-            said is not None
-            and said[-1] == "\x01"
-            and (start := answers.COMMON.get(said[0])) is not None
-        ):
-            answer = said[1:-1].encode()
-            # What may be a page, or is too long, is looked at with more care.
-            if answer[:1] > b"<" and len(answer) <= self._limits.response:
-                line.send(frames.REPLY, stream, start + answer)
-                self._quick(began, len(answer))
-                return
-        self._said(realm, said, Run(number, line, stream, text, began))
+        if said is None or not self._at_once(line, stream, said, began):
+            self._said(realm, said, Run(number, line, stream, text, began))
 
-    def _quick(self, began: int, size: int) -> None:
-        """Count a request that was answered at once."""
+    def _at_once(self, line: Line, stream: int, said: str, began: int) -> bool:
+        """Answer a request, and count it, if there is nothing special about its answer."""
+        if said[-1] != "\x01" or (start := answers.COMMON.get(said[0])) is None:
+            return False
+        answer = said[1:-1].encode()
+        # What may be a page, or is too long, is looked at with more care.
+        if answer[:1] <= b"<" or len(answer) > self._limits.response:
+            return False
+        line.send(frames.REPLY, stream, start + answer)
         meter = self.meter
         took = _now() - began
         meter.requests += 1
-        meter.response_bytes += size
+        meter.response_bytes += len(answer)
         meter.execution_ns += took
         meter.ran_ns += took
         if not meter.noted:
             self._around.notes.note(meter)
+        if took > self._soon:
+            self._before = took
         if not self._stirred:
             self._stirred = True
             self._around.stirred(self)
+        return True
 
     def _uncommon(self, line: Line, stream: int, head: bytes, body: bytes, began: int) -> None:
-        run = self._run(line, stream, head, began)
+        run = self._runs.begin(line, stream, head, began)
+        self.meter.request_bytes += len(body)
         if len(body) > self._limits.request:
-            self._fail(run, failures.body(self._limits))
+            self._runs.fail(run, failures.body(self._limits))
         elif (realm := self._ready(run, "handler")) is not None:
             if self._script:
                 path = run.head.split("\n", 4)[4]
@@ -213,15 +205,16 @@ class Program:
 
     def open(self, line: Line, stream: int, head: bytes, body: bytes) -> None:
         """Begin a request whose body follows."""
-        run = self._run(line, stream, head, _now())
+        run = self._runs.begin(line, stream, head, _now())
+        self.meter.request_bytes += len(body)
         if (realm := self._ready(run, "handler")) is None:
             return
         # So that it is seen to have been taken up.
         run.send(frames.GRANT, b"0")
         source = -run.number
-        incoming = self._asking.expect(run, source, lambda size: _grant(run, size))
+        incoming = self._runs.asking.expect(run, source, lambda size: _grant(run, size))
         incoming.take(body)
-        self._around.streams[line, stream] = self, run
+        self._runs.follow(run)
         if self._script:
             self._enter(realm, run, lambda: realm.execute(run.number, run.head.split("\n", 4)[4]))
         else:
@@ -230,31 +223,30 @@ class Program:
 
     def event(self, line: Line, stream: int, handler: str, event: bytes) -> None:
         """Let it handle an event."""
-        run = self._run(line, stream, b"", _now())
+        run = self._runs.begin(line, stream, b"", _now())
+        self.meter.request_bytes += len(event)
         if handler == "handler":
-            self._fail(run, failures.missing(self.unit.main, "consume or scheduled"))
+            self._runs.fail(run, failures.missing(self.unit.main, "consume or scheduled"))
         elif (realm := self._ready(run, handler)) is not None:
             text = event.decode("utf-8", "replace")
             self._enter(realm, run, lambda: realm.event(run.number, handler, text))
 
-    def _run(self, line: Line, stream: int, head: bytes, began: int) -> Run:
-        self._numbers += 1
-        return Run(self._numbers, line, stream, head.decode("utf-8", "replace"), began)
-
-    def _ready(self, run: Run, handler: str) -> Realm | None:
+    def _ready(self, run: Run, handler: str) -> Entries | None:
         """The realm to run something in, loaded again if the last one was ended."""
-        if len(self._runs) >= self._limits.concurrency:
-            self._fail(run, failures.limit("concurrency", self._limits))
+        if len(self._open) >= self._limits.concurrency:
+            error = failures.limit("concurrency", self._limits)
+            self._runs.log(run, "error", str(error))
+            self._runs.fail(run, error)
             return None
         if self._realm is None:
             try:
                 self.load()
             except errors.Error as error:
-                self._log(run, "error", error.detail)
-                self._fail(run, failures.load())
+                self._runs.log(run, "error", error.detail)
+                self._runs.fail(run, failures.load())
                 return None
         if handler not in self._handlers:
-            self._fail(run, failures.missing(self.unit.main, handler))
+            self._runs.fail(run, failures.missing(self.unit.main, handler))
             return None
         return self._realm
 
@@ -265,10 +257,14 @@ class Program:
             return
         if kind == frames.GRANT:
             size = int(payload) if payload.isdigit() else 0
+            if run.room <= 0 < run.room + size:
+                # From now on it is the function's turn.
+                run.moved = _now()
             run.room += size
             self._room(run, size)
-        elif (incoming := self._asking.body(-run.number)) is not None:
+        elif (incoming := self._runs.asking.body(-run.number)) is not None:
             if kind == frames.ITEM:
+                self.meter.request_bytes += len(payload)
                 incoming.take(payload)
             elif kind == frames.END:
                 incoming.end()
@@ -277,38 +273,28 @@ class Program:
 
     def leave(self, run: Run) -> None:
         """Nobody wants the answer of a run any more; it goes on, as it may be at work."""
-        streaming = run.answered and run.number in self._runs
-        run.answered = True
-        self._close(run)
-        if streaming:
+        if self._runs.leave(run):
             self._room(run, -1)
 
     def look(self) -> bool:
         """End what takes too long; False if there is nothing to look after."""
-        now = _now()
-        late = now - int(self._limits.wall * 1e9)
-        for run in list(self._runs.values()):
-            if run.began > late:
-                break
-            if not run.answered:
-                error = failures.limit("wall", self._limits)
-                self._log(run, "error", error.detail)
-                self._fail(run, error)
-        if self._runs or not self._asking:
+        runs = self._runs
+        for run in runs.late():
+            # Whatever makes the answer is told that nobody wants it.
+            self._room(run, -1)
+        if self._open or not runs.asking:
             self._idle_since = 0
         elif not self._idle_since:
-            self._idle_since = now
-        elif now - self._idle_since > LINGER * 1e9:
-            self._asking.cancel()
-            self._after.clear()
+            self._idle_since = _now()
+        elif _now() - self._idle_since > LINGER * 1e9:
+            runs.forget()
             if self._realm is not None:
                 self._realm.clear()
-        self._watched = self.busy
-        return self._watched
+        return runs.watched()
 
     # Into the realm, and what comes out.
 
-    def _enter(self, realm: Realm, run: Run, entry: Callable[[], str | None]) -> None:
+    def _enter(self, realm: Entries, run: Run, entry: Callable[[], str | None]) -> None:
         """Run something that may answer at once."""
         try:
             said = entry()
@@ -317,22 +303,22 @@ class Program:
             return
         self._said(realm, said, run)
 
-    def _said(self, realm: Realm, said: str | None, run: Run) -> None:
+    def _said(self, realm: Entries, said: str | None, run: Run) -> None:
         """A run has begun, and perhaps answered."""
         self.meter.ran_ns += _now() - run.began
-        self._runs[run.number] = run
+        self._open[run.number] = run
         if said is None:
-            self._around.streams[run.line, run.stream] = self, run
-            self._turn(realm, run)
-            if run.number in self._runs:
-                self._watch()
+            self._runs.follow(run)
+            self._turn(realm, run, run.began)
+            if run.number in self._open:
+                self._runs.watch()
             return
         if (end := said[-1:]) not in ("\x01", "\x02"):
             # The engine has cut it where it holds a NUL.
             said, end = msgspec.json.decode(realm.again()) + "\x02", "\x02"
-        self._answer(run, said[:-1])
-        if end == "\x02" or run.number in self._runs:
-            self._turn(realm, run)
+        self._runs.answer(run, said[:-1])
+        if end == "\x02" or run.number in self._open:
+            self._turn(realm, run, run.began)
         elif not self._stirred:
             self._stirred = True
             self._around.stirred(self)
@@ -343,277 +329,126 @@ class Program:
         realm = self._realm
         if realm is None:
             return
-        began = _now()
+        began, before, self._before = _now(), self._before, 0
         try:
-            if not realm.step():
+            if (before and not self._goes_on(realm, began - before)) or not realm.step():
                 return
         except Failure as error:
-            if not self._survives(realm, error, None):
+            if not self._survives(error, None):
                 return
         self.meter.ran_ns += _now() - began
-        self._turn(realm, None)
+        self._turn(realm, None, began - before)
 
     def _settle(self, run: Run, number: int, *said: Any) -> None:
         """Something that was asked for has come."""
         realm = self._realm
         if realm is None:
             return
-        began = _now()
+        began, self._around.used = _now(), _used()
+        self._around.mark[0] = self.slot
         try:
             realm.settle(number, *said)
         except Failure as error:
-            if not self._survives(realm, error, run):
+            if not self._survives(error, run):
                 return
         self.meter.ran_ns += _now() - began
-        self._turn(realm, run)
+        self._turn(realm, run, began)
+        self._around.mark[0] = 0
 
     def _room(self, run: Run, size: int) -> None:
         """A streamed answer may go on, or shall end."""
         realm = self._realm
         if realm is None:
             return
+        began, self._around.used = _now(), _used()
         try:
             realm.grant(run.number, size)
         except Failure as error:
-            if not self._survives(realm, error, run):
+            if not self._survives(error, run):
                 return
-        self._turn(realm, run)
+        self._turn(realm, run, began)
 
-    def _turn(self, realm: Realm, run: Run | None) -> None:
-        """Do all jobs there are, and take what has been asked for."""
-        began, step, most = _now(), realm.step, self._limits.cpu * 1e9
+    def _goes_on(self, realm: Entries, since: int, run: Run | None = None) -> bool:
+        """Whether there is time left of a stretch that has taken long; the engine keeps to it."""
+        spent = min(_now() - since, _used() - self._around.used)
+        if spent >= self._most:
+            self._end(run, failures.CPU, spent / 1e9)
+            return False
+        realm.limit((self._most - spent) / 1e9)
+        return True
+
+    def _turn(self, realm: Entries, run: Run | None, since: int = 0) -> None:
+        """Do all jobs there are, and take what has been asked for.
+
+        Args:
+            realm: whose.
+            run: that they are of, if that is known.
+            since: when this stretch began, if that was before.
+        """
+        began, step, soon = _now(), realm.step, self._soon
+        since = since or began
+        tight = began - since > soon
+        if tight and not self._goes_on(realm, since, run):
+            return
         while True:
             try:
                 while step():
-                    if _now() - began > most:
-                        self._end(run, failures.CPU)
-                        return
+                    if _now() - since > soon:
+                        tight = True
+                        if not self._goes_on(realm, since, run):
+                            return
                 break
             except Failure as error:
-                if not self._survives(realm, error, run):
+                if not self._survives(error, run):
                     return
         try:
             said = realm.take()
         except Failure as error:
-            self._survives(realm, error, run)
+            self._survives(error, run)
             return
         finally:
             self.meter.ran_ns += _now() - began
+            if tight:
+                realm.limit(self._limits.cpu)
         if said:
             self._take(realm, said, run)
-        if self._runs and not self._asking and realm is self._realm:
-            self._unsettled()
+        if self._open and not self._runs.asking and realm is self._realm:
+            self._runs.unsettled()
 
-    def _survives(self, realm: Realm, error: Exception, run: Run | None) -> bool:
+    def _take(self, realm: Entries, said: str, current: Run | None) -> None:
+        try:
+            self._words.take(said, realm.again, current)
+        except (ValueError, TypeError, KeyError, msgspec.ValidationError) as error:
+            # Nothing but a function that has broken its own realm could do this.
+            text = f"the function has broken its own surroundings: {error}"
+            self._runs.log(current, "error", text)
+            self._end(current, failures.BROKEN)
+
+    def _survives(self, error: Exception, run: Run | None) -> bool:
         """Whether the realm can go on after a job has failed."""
         text = str(error)
         if which := failures.broken(text):
             self._end(run, which)
             return False
-        self._log(run, "error", "Uncaught " + failures.trace(text, self.unit.main, self._shift))
+        text = failures.trace(text, self.unit.main, self._shift)
+        self._runs.log(run, "error", "Uncaught " + text)
         return True
 
     def _broken(self, error: Exception, run: Run) -> None:
         """The engine has ended a run."""
         self.meter.ran_ns += _now() - run.began
-        self._runs[run.number] = run
+        self._open[run.number] = run
         if which := failures.broken(str(error)):
             self._end(run, which)
             return
         text = failures.trace(str(error), self.unit.main, self._shift)
-        self._log(run, "error", "Uncaught " + text)
-        self._fail(run, failures.exception())
+        self._runs.log(run, "error", "Uncaught " + text)
+        self._runs.fail(run, failures.exception())
 
-    def _end(self, culprit: Run | None, which: str) -> None:
+    def _end(self, culprit: Run | None, which: str, used: float = 0.0) -> None:
         """Throw the realm away; who was in it is told."""
         self._realm = None
-        self._asking.cancel()
-        # Another one, as numbers begin anew in the next realm.
-        self._asking = self._nothing_asked()
-        runs, self._runs = list(self._runs.values()), {}
-        self._after.clear()
-        if culprit is None and len(runs) == 1:
-            (culprit,) = runs
-        error = failures.limit(which, self._limits)
-        self._log(culprit, "error", error.detail)
-        for run in runs:
-            self._fail(run, error if culprit is None or run is culprit else failures.lost())
-
-    def _unsettled(self) -> None:
-        """Nothing is to come any more: who still waits does so for ever."""
-        for run in list(self._runs.values()):
-            if run.room > 0:
-                self._fail(run, failures.unsettled())
-
-    # What the function says.
-
-    def _take(self, realm: Realm, said: str, current: Run | None) -> None:
-        try:
-            if said[-1] != "]":
-                # Behind what was asked for is an answer, which the engine may have cut.
-                whole = said[:-1] if said[-1] == "\x01" else msgspec.json.decode(realm.again())
-                said, number, answer = whole.split("\n", 2)
-                self._answered(current, int(number), answer)
-                if said == "[]":
-                    return
-            for word, *rest in crossing.asked(said):
-                if self._realm is not realm:
-                    return
-                self._words[word](self, current, *rest)
-        except (ValueError, TypeError, KeyError, msgspec.ValidationError) as error:
-            # Nothing but a function that has broken its own realm could do this.
-            self._log(current, "error", f"the function has broken its own surroundings: {error}")
-            self._end(current, failures.BROKEN)
-
-    def _of(self, number: int, current: Run | None) -> Run:
-        """The run that something is said by; one that has been answered is kept as long."""
-        run = self._runs.get(number) or self._after.get(number)
-        if run is None and current is not None and current.number == number:
-            return current
-        if run is None:
-            # Of one that was answered long ago: what such do is counted together.
-            if not self._stray.open:
-                self._stray = Run(0, None, 0, "", 0)
-            return self._stray
-        return run
-
-    def _ask(self, name: str, current: Run | None, number: int, of: int, *rest: Any) -> None:
-        run = self._of(of, current)
-        if run.number not in self._runs:
-            self._after[run.number] = run
-        getattr(self._asking, name)(run, number, *rest)
-        self._watch()
-
-    def _fetch(self, current: Run | None, number: int, of: int, *rest: Any) -> None:
-        self.meter.fetches += 1
-        url, method, headers, body, is_base64, redirect = rest
-        pairs = msgspec.convert(headers, list[tuple[str, str]])
-        self._ask("fetch", current, number, of, url, method, pairs, body, is_base64, redirect)
-
-    def _use(self, current: Run | None, number: int, of: int, *rest: Any) -> None:
-        self.meter.fetches += 1
-        self._ask("use", current, number, of, *rest)
-
-    def _timer(self, current: Run | None, number: int, of: int, milliseconds: float) -> None:
-        self._ask("timer", current, number, of, milliseconds)
-
-    def _piece(self, current: Run | None, number: int, of: int, body: int) -> None:
-        self._ask("piece", current, number, of, body)
-
-    def _whole(self, current: Run | None, number: int, of: int, body: int) -> None:
-        self._ask("whole", current, number, of, body)
-
-    def _forget(self, current: Run | None, number: int) -> None:
-        self._asking.forget(number)
-
-    def _discard(self, current: Run | None, number: int) -> None:
-        self._asking.discard(number)
-
-    def _line(self, current: Run | None, of: int, level: str, text: str) -> None:
-        if level == "error":
-            text = failures.trace(text, self.unit.main, self._shift)
-        self._log(self._of(of, current), level, text)
-
-    def _answered(self, current: Run | None, of: int, said: str) -> None:
-        if (run := self._runs.get(of)) is not None:
-            self._answer(run, said)
-
-    def _stream(self, current: Run | None, of: int, piece: str) -> None:
-        if (run := self._runs.get(of)) is not None:
-            data = base64.b64decode(piece)
-            run.room -= len(data)
-            self.meter.response_bytes += len(data)
-            run.send(frames.ITEM, data)
-
-    def _streamed(self, current: Run | None, of: int) -> None:
-        if (run := self._runs.get(of)) is not None:
-            run.send(frames.END, b"")
-            self._close(run)
-
-    def _torn(self, current: Run | None, of: int) -> None:
-        if (run := self._runs.get(of)) is not None:
-            self._fail(run, failures.exception())
-
-    _words: dict[str, Callable[..., None]] = {  # noqa: RUF012 - never changed
-        "a": _answered,
-        "c": _use,
-        "d": _discard,
-        "f": _fetch,
-        "l": _line,
-        "p": _piece,
-        "q": _torn,
-        "s": _stream,
-        "t": _timer,
-        "w": _whole,
-        "x": _forget,
-        "z": _streamed,
-    }
-
-    # Answers.
-
-    def _answer(self, run: Run, said: str) -> None:
-        """A run has answered, or failed."""
-        if run.answered:
-            self._close(run)
-            return
-        if said == "mnull":
-            # An engine that has no room for an error throws null; so may anybody.
-            said = "x" if failures.throws_null(self.unit.code) else "mmemory"
-        try:
-            given = answers.answer(said, self._limits)
-        except errors.Error as error:
-            if error.id != "functions.exception":
-                self._log(run, "error", error.detail)
-            self._fail(run, error)
-            if error.id in _FATAL:
-                self._end(None, failures.MEMORY)
-            return
-        run.send(frames.REPLY, given.payload)
-        run.answered = True
-        self._count(run, given.size)
-        if given.streamed:
-            self._around.streams[run.line, run.stream] = self, run
-        else:
-            self._close(run)
-
-    def _fail(self, run: Run, error: errors.Error) -> None:
-        """A run ends by an error, before its answer or within."""
-        run.send(frames.ERROR, error.to_wire())
-        self.meter.errors += 1
-        if not run.answered:
-            run.answered = True
-            self._count(run, 0)
-        self._close(run)
-
-    def _count(self, run: Run, size: int) -> None:
-        meter = self.meter
-        meter.requests += 1
-        meter.response_bytes += size
-        meter.execution_ns += _now() - run.began
-        if not meter.noted:
-            self._around.notes.note(meter)
-
-    def _close(self, run: Run) -> None:
-        """Nothing more is sent of a run."""
-        self._around.streams.pop((run.line, run.stream), None)
-        self._asking.discard(-run.number)
-        if self._runs.pop(run.number, None) is not None and run.open:
-            self._after[run.number] = run
-
-    def _over(self, run: Run) -> None:
-        """One thing less is to come for a run."""
-        if not run.open and run.number not in self._runs:
-            self._after.pop(run.number, None)
-            for body in run.bodies:
-                self._asking.discard(body)
-
-    def _watch(self) -> None:
-        if not self._watched:
-            self._watched = True
-            self._around.watch(self)
-
-    def _log(self, run: Run | None, level: str, text: str) -> None:
-        self._around.notes.log(self.slot, level, text, run.trace if run else "")
+        self._runs.end(culprit, which, used)
 
 
 def _grant(run: Run, size: int) -> None:

@@ -9,10 +9,13 @@ from typing import Any
 # Not `quickjs`, which starts a thread when it is imported.
 from _quickjs import Context, JSException, StackOverflow  # type: ignore[import-not-found]
 
-from .limits import LOAD_CPU, STACK
+from microcosmos.functions.limits import DEFAULTS
+
+from .failures import Ended
+from .limits import LOAD_CPU
 from .prelude import PARTS, REALM
 
-Failure = (JSException, StackOverflow)
+Failure = (JSException, StackOverflow, Ended)
 """What an entry raises when the engine has ended it."""
 
 Entry = Callable[..., Any]
@@ -23,6 +26,7 @@ class Realm:
 
     Attributes:
         context: of the engine.
+        limit: sets the seconds of the processor that each entry may take.
         run: answers a request of a handler; gives a text, or None if it comes later.
         execute: the same for a script.
         event: the same for an event.
@@ -34,15 +38,16 @@ class Realm:
     """
 
     __slots__ = (
-        *("again", "begin", "clear", "context", "event", "execute", "grant", "run", "script"),
-        *("settle", "setup", "step", "take"),
+        *("again", "begin", "clear", "context", "event", "execute", "grant", "limit", "run"),
+        *("script", "settle", "setup", "step", "take"),
     )
 
     def __init__(self) -> None:
         self.context = context = Context()
-        context.set_max_stack_size(STACK)
+        context.set_max_stack_size(DEFAULTS.stack)
         context.set_time_limit(LOAD_CPU)
         entry = context.eval(REALM)(PARTS)
+        self.limit: Callable[[float], None] = context.set_time_limit
         self.step: Callable[[], bool] = context.execute_pending_job
         self.run: Entry = entry("run")
         self.execute: Entry = entry("execute")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections import deque
+from collections.abc import Callable
 
 from microcosmos.base.context import TRACE
 from microcosmos.functions import wire
@@ -21,6 +23,10 @@ class Run:
         head: its lines.
         began: when, in nanoseconds.
         fetches: how often it has asked the host for something.
+        under: how much of that has not been answered.
+        queue: what it asks for when that is less.
+        logged: bytes that it has written to its log.
+        moved: when its streamed answer has last gone on, in nanoseconds.
         open: how much of what it asked for is still to come.
         answered: whether its answer has begun.
         room: bytes of a streamed answer that may still be sent.
@@ -28,8 +34,8 @@ class Run:
     """
 
     __slots__ = (
-        *("answered", "began", "bodies", "fetches", "head", "line", "number", "open", "room"),
-        "stream",
+        *("answered", "began", "bodies", "fetches", "head", "line", "logged", "moved", "number"),
+        *("open", "queue", "room", "stream", "under"),
     )
 
     def __init__(self, number: int, line: Line | None, stream: int, head: str, began: int) -> None:
@@ -39,6 +45,10 @@ class Run:
         self.head = head
         self.began = began
         self.fetches = 0
+        self.under = 0
+        self.queue: deque[Callable[[], None]] | None = None
+        self.logged = 0
+        self.moved = began
         self.open = 0
         self.answered = False
         self.room = wire.WINDOW

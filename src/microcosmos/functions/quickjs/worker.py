@@ -15,17 +15,19 @@ import msgspec
 import uvloop
 
 from microcosmos.base import errors
-from microcosmos.functions import wire
+from microcosmos.functions import page, wire
 from microcosmos.functions.interface import Unit
 from microcosmos.rpc import frames
 from microcosmos.rpc.line import Line
 
 from . import failures
+from .around import Slotted
 from .check import check
 from .host import Host, Notes
 from .limits import DRAIN
 from .program import Program
 from .realm import Spares
+from .replayed import Replayed
 from .run import Run
 
 _log = logging.getLogger(__name__)
@@ -44,14 +46,19 @@ _LAST_WORDS = 1.0
 """Seconds to tell the host what it has not heard yet."""
 
 
-def run(listener: socket.socket) -> None:
-    """Work for whoever connects, until SIGTERM or the host's GOAWAY."""
+def run(listener: socket.socket, make: Callable[[], Worker] | None = None) -> None:
+    """Work for whoever connects, until SIGTERM or the host's GOAWAY.
+
+    Args:
+        listener: where they connect.
+        make: makes what works, unless that is a `Worker`; called in the loop.
+    """
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_work(listener))
+        runner.run(_work(listener, make or Worker))
 
 
-async def _work(listener: socket.socket) -> None:
-    worker = Worker()
+async def _work(listener: socket.socket, make: Callable[[], Worker]) -> None:
+    worker = make()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, worker.ending.set)
@@ -70,6 +77,8 @@ class Worker:
         notes: is told what they use.
         spares: gives realms.
         streams: the runs that frames may still come for.
+        used: nanoseconds of the processor, as of `Around`.
+        mark: tells from outside which slot runs, as of `page.Page`.
         ending: set when it shall end.
     """
 
@@ -77,7 +86,11 @@ class Worker:
         self.host = Host()
         self.notes = Notes(self.host, self._heap)
         self.spares = Spares()
-        self.streams: dict[tuple[Line | None, int], tuple[Program, Run]] = {}
+        self.streams: dict[tuple[Line | None, int], tuple[Slotted, Run]] = {}
+        self.used = 0
+        self._page = page.mine()
+        self._page.tell()
+        self.mark = self._page.mark
         self.ending = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         self._lines: set[Line] = set()
@@ -85,11 +98,11 @@ class Worker:
         self._programs: dict[int, Program] = {}
         self._keys: dict[str, Program] = {}
         self._leaving: dict[int, Program] = {}
-        self._stirred: list[Program] = []
+        self._stirred: list[Slotted] = []
         self._waiting: deque[tuple[Line, int, bytes]] = deque()
         self._turning = False
         self._since = 0
-        self._watched: list[Program] = []
+        self._watched: list[Slotted] = []
         self._looking = False
         self._gone = asyncio.Event()
         self._refill: asyncio.TimerHandle | None = None
@@ -140,7 +153,9 @@ class Worker:
         self._lines.discard(line)
         for (of, _), (program, run) in list(self.streams.items()):
             if of is line:
+                self.mark[0] = program.slot
                 program.leave(run)
+        self.mark[0] = 0
         self.host.lost(line)
         self._gone.set()
 
@@ -148,9 +163,7 @@ class Worker:
         try:
             if kind == frames.REQUEST and stream < wire.ASKED:
                 if not self._turning:
-                    self._turning = True
-                    self._since = _now()
-                    self._loop.call_soon(self._turn)
+                    self._begin_turn()
                 elif self._waiting or _now() - self._since > SLICE:
                     self._waiting.append((line, stream, payload))
                     return
@@ -170,18 +183,28 @@ class Worker:
             line.abort()
             return
         if (program := self._programs.get(slot)) is not None:
+            # Until the end of this turn, or until another one runs.
+            self.mark[0] = slot
             program.request(line, stream, head, body)
         elif slot:
             line.send(frames.ERROR, stream, failures.unloaded(slot).to_wire())
         else:
             self._said(line, stream, head, body)
 
+    def _begin_turn(self) -> None:
+        self._turning = True
+        self._since = _now()
+        self.used = time.process_time_ns()
+        self._loop.call_soon(self._turn)
+
     def _turn(self) -> None:
         """Do what was left for when the answers of this turn are on their way."""
         self._turning = False
         stirred, self._stirred = self._stirred, []
         for program in stirred:
+            self.mark[0] = program.slot
             program.stir()
+        self.mark[0] = 0
         # Requests that had to wait have their own slice, at the end of which others wait again.
         waiting, self._waiting = self._waiting, deque()
         while waiting and not self._waiting:
@@ -200,7 +223,9 @@ class Worker:
             self.ending.set()
         elif (known := self.streams.get((line, stream))) is not None:
             program, run = known
+            self.mark[0] = program.slot
             program.frame(run, kind, payload)
+            self.mark[0] = 0
 
     def _open(self, line: Line, stream: int, payload: bytes) -> None:
         try:
@@ -209,7 +234,9 @@ class Worker:
             line.abort()
             return
         if (program := self._programs.get(slot)) is not None:
+            self.mark[0] = slot
             program.open(line, stream, head, body)
+            self.mark[0] = 0
         else:
             line.send(frames.ERROR, stream, failures.unloaded(slot).to_wire())
 
@@ -239,13 +266,18 @@ class Worker:
         program = self._keys.get(unit.key)
         if program is None:
             program = self._made(unit)
-            program.load()
+            self._page.loading(unit.key)
+            try:
+                program.load()
+            finally:
+                self.mark[0] = 0
             self._programs[program.slot] = self._keys[unit.key] = program
             self._soon_spare()
         return _loaded(program)
 
     def _made(self, unit: Unit) -> Program:
-        return Program(unit, next(self._slots), self)
+        kind = Program if unit.replay is None else Replayed
+        return kind(unit, next(self._slots), self)
 
     def _drop(self, line: Line, stream: int, body: bytes) -> None:
         slot = msgspec.json.decode(body, type=wire.Slot).slot
@@ -271,19 +303,18 @@ class Worker:
         program = self._programs.get(event.slot)
         if program is None:
             raise failures.unloaded(event.slot)
+        self.mark[0] = event.slot
         program.event(line, stream, event.handler, bytes(event.event))
 
     # What is done beside.
 
-    def stirred(self, program: Program) -> None:
+    def stirred(self, program: Slotted) -> None:
         """Call its `stir` when the answers of this turn are on their way."""
         self._stirred.append(program)
         if not self._turning:
-            self._turning = True
-            self._since = _now()
-            self._loop.call_soon(self._turn)
+            self._begin_turn()
 
-    def watch(self, program: Program) -> None:
+    def watch(self, program: Slotted) -> None:
         """Call its `look` now and then, until that is False."""
         self._watched.append(program)
         if not self._looking:
@@ -292,7 +323,8 @@ class Worker:
 
     def _look(self) -> None:
         watched, self._watched = self._watched, []
-        self._watched += [program for program in dict.fromkeys(watched) if program.look()]
+        self._watched += [program for program in dict.fromkeys(watched) if self._looked(program)]
+        self.mark[0] = 0
         for slot, program in list(self._leaving.items()):
             if not program.busy:
                 del self._leaving[slot]
@@ -301,6 +333,10 @@ class Worker:
         if self._looking:
             self._loop.call_later(LOOK, self._look)
         self._gone.set()
+
+    def _looked(self, program: Slotted) -> bool:
+        self.mark[0] = program.slot
+        return program.look()
 
     def _heap(self, slot: int) -> int:
         program = self._programs.get(slot) or self._leaving.get(slot)

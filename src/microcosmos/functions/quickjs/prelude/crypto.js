@@ -7,10 +7,21 @@
 
   const state = new Uint32Array(16)
   state.set([0x61707865, 0x3320646e, 0x79622d32, 0x6b206574])
-  state.set(new Uint32Array(fromBase64(seed()).buffer, 0, 8), 4)
   const block = new Uint32Array(16)
   const bytes = new Uint8Array(block.buffer)
   let left = 0
+
+  let seeded = false
+
+  function reseed() {
+    seeded = false
+    left = 0
+  }
+  function key() {
+    seeded = true
+    state.set(new Uint32Array(fromBase64(seed()).buffer, 0, 8), 4)
+    state.fill(0, 12)
+  }
 
   function quarter(a, b, c, d) {
     block[a] += block[b]; block[d] ^= block[a]; block[d] = (block[d] << 16) | (block[d] >>> 16)
@@ -19,6 +30,7 @@
     block[c] += block[d]; block[b] ^= block[c]; block[b] = (block[b] << 7) | (block[b] >>> 25)
   }
   function refill() {
+    if (!seeded) key()
     block.set(state)
     for (let round = 0; round < 10; round++) {
       quarter(0, 4, 8, 12); quarter(1, 5, 9, 13); quarter(2, 6, 10, 14); quarter(3, 7, 11, 15)
@@ -55,5 +67,5 @@
       return [text.slice(0, 8), text.slice(8, 12), text.slice(12, 16), text.slice(16, 20), text.slice(20)].join('-')
     },
   }
-  return { crypto }
+  return { crypto, fill, reseed }
 })

@@ -18,6 +18,7 @@
   const flat = uncurried(String.prototype.toWellFormed)
   const join = uncurried(Array.prototype.join)
   const indexOf = uncurried(String.prototype.indexOf)
+  const repeat = uncurried(String.prototype.repeat)
   const slice = uncurried(String.prototype.slice)
   const split = uncurried(String.prototype.split)
   const charCodeAt = uncurried(String.prototype.charCodeAt)
@@ -26,6 +27,14 @@
   const evaluate = eval
   const OPERATIONS = LIMITS.operations
   const LINES = LIMITS.lines
+
+  // What is called from here is nobody's to call again: a trace tells names and places, no functions.
+  const { prepareStackTrace } = Error
+  Error.prepareStackTrace = (error, frames) => frames
+  const frame = Object.getPrototypeOf(new Error().stack[0])
+  Error.prepareStackTrace = prepareStackTrace
+  delete frame.getFunction
+  delete frame.getThis
 
   const bare = (array) => setPrototypeOf(array, null)
 
@@ -91,7 +100,7 @@
     if (parts[name] === undefined) {
       const { begin, end } = LIMITS.parts[name]
       const text = slice(PARTS, begin, end)
-      parts[name] = evaluate('\n'.repeat(LIMITS.below) + text)(inside)
+      parts[name] = evaluate(repeat('\n', LIMITS.below) + text)(inside)
     }
     return parts[name]
   }
@@ -323,12 +332,14 @@
 
   async function follow(id, value, render) {
     let text
+    let whole = true
     try {
       text = render(id, await value)
+      whole = indexOf(text, '\0') < 0
     } catch (error) {
       text = failed(error)
     }
-    if (first === undefined) first = id + '\n' + text
+    if (first === undefined && whole) first = id + '\n' + text
     else emit('["a",' + id + ',' + stringify(flat(text)) + ']')
   }
 
@@ -345,7 +356,13 @@
     } catch (error) {
       last = failed(error)
     }
-    return (last = flat(last + (asked.length === 0 ? '\x01' : '\x02')))
+    return ending()
+  }
+
+  // An answer and its end. Where the engine would cut it, an end could be what the function says.
+  function ending() {
+    last = flat(last + (asked.length === 0 ? '\x01' : '\x02'))
+    return indexOf(last, '\0') < 0 ? last : '\x03'
   }
 
   let handler, env, program
@@ -363,7 +380,7 @@
       } catch (error) {
         last = failed(error)
       }
-      return (last = flat(last + (asked.length === 0 ? '\x01' : '\x02')))
+      return ending()
     },
     execute(id, path) {
       return answered(id, () => {
@@ -416,8 +433,9 @@
       settling = create(null)
       waiting = 0
     },
-    setup(variables, grants, seed) {
-      entropy = seed
+    setup(variables, grants, seed, clock, step) {
+      entries.reseed(seed)
+      if (clock !== undefined) part('replay')(clock, step)
       env = grants === '[]' ? parse(variables) : part('env')(parse(variables), parse(grants))
     },
     // What a source has at its top: the names of its handlers.
@@ -438,6 +456,29 @@
       handler = handlers.handler
       return found
     },
+    // The same for an engine that lets nothing but this function run a whole source as it is.
+    source(text) {
+      const found = evaluate(text + FOUND)
+      let names = ''
+      for (let at = 0; at < HANDLERS.length; at++) {
+        if (typeof found[at] !== 'function') continue
+        handlers[HANDLERS[at]] = found[at]
+        names += HANDLERS[at] + ' '
+      }
+      handler = handlers.handler
+      return names
+    },
+    // Every part is evaluated now, as what begins with an image of this shall not do so each time.
+    ahead(seed) {
+      entropy = seed
+      for (const name in LIMITS.parts) if (name !== 'replay') part(name)
+      for (const name in NAMES) void global[name]
+    },
+    // What was restored from an image has the randomness of all that were, until it gets its own.
+    reseed(seed) {
+      entropy = seed
+      if (parts.crypto !== undefined) parts.crypto.reseed()
+    },
     script(source) {
       global.env = env
       program = part('script')(source)
@@ -445,6 +486,8 @@
   }
   const handlers = create(null)
   const HANDLERS = bare(['handler', 'consume', 'scheduled'])
+  const FOUND = '\n;[(() => { try { return handler } catch {} })(), (() => { try { return consume } catch {} })(),'
+    + ' (() => { try { return scheduled } catch {} })()]'
   const printed = (id, value) => {
     if (responses !== undefined && typeof value === 'object' && value !== null) {
       const response = responses(value)
@@ -461,6 +504,9 @@
     answering: (of) => { responses = of },
     seed: () => entropy,
     loaded: (name) => parts[name] !== undefined,
+    // When a timer is due, as the worker is told, and that it is; `replay.js` has a time of its own.
+    due: (ms) => ms,
+    reached() {},
   }
 
   for (const name in NAMES) lazy(global, name, NAMES[name])

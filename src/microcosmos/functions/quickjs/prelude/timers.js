@@ -1,7 +1,7 @@
 // Timers: each is an operation of the worker's.
 (function (inside) {
   'use strict'
-  const { ask, forget, logged } = inside
+  const { ask, forget } = inside
   const { TypeError, Math, Number } = globalThis
 
   const delay = (ms) => Math.min(Math.max(Number(ms) || 0, 0), 2147483647)
@@ -15,7 +15,9 @@
     callable(run)
     const name = ++names
     const wait = () => {
-      running.set(name, ask('t', ',' + delay(ms), () => {
+      const due = inside.due(delay(ms), again)
+      running.set(name, ask('t', ',' + due, () => {
+        inside.reached(due)
         if (again) wait()
         else running.delete(name)
         run(...given)
