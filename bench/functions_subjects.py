@@ -56,6 +56,16 @@ def quickjs_hello(lab: Lab) -> Figures:
     return lab.wrk(_deployed(lab, "hello.js"))
 
 
+def process_hello(lab: Lab) -> Figures:
+    """The same handler in a process of its own."""
+    return lab.wrk(_deployed(lab, "hello.js", "--isolation", "process"))
+
+
+def wasm_hello(lab: Lab) -> Figures:
+    """The same handler in WebAssembly, each request in a fresh realm."""
+    return lab.wrk(_deployed(lab, "hello.js", "--isolation", "wasm"))
+
+
 def deno_hello(lab: Lab) -> Figures:
     """A module on deno: real Request and Response; the rest as before."""
     return lab.wrk(_deployed(lab, "module.js"))
@@ -152,10 +162,10 @@ def _node(lab: Lab, program: str) -> str:
     return f"http://127.0.0.1:{port}/"
 
 
-def _deployed(lab: Lab, file: str) -> str:
+def _deployed(lab: Lab, file: str, *flags: str) -> str:
     """A server with one function; its URL."""
     api = server(lab, LOGGED)
-    lab.call(micro(), "functions", "deploy", "hello", SOURCES / file)
+    lab.call(micro(), "functions", "deploy", "hello", SOURCES / file, *flags)
     return f"http://{api}/hello"
 
 

@@ -194,6 +194,15 @@ BENCHES = {
             Target("module on deno", REQUESTS, "deno_hello", 0.8, "node_http"),
         ),
     ),
+    "functions_levels": Bench(
+        "A function's hello by its isolation, two cores; on wasm each request in a fresh realm",
+        "shared",
+        ("quickjs_hello", "process_hello", "wasm_hello"),
+        (
+            Target("a process of its own", REQUESTS, "process_hello", 0.9, "quickjs_hello"),
+            Target("WebAssembly", REQUESTS, "wasm_hello", 300),
+        ),
+    ),
     "functions_json": Bench(
         "JSON of 1 KB to a function and back, gateway and worker on one core",
         "apart",

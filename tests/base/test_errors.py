@@ -158,3 +158,15 @@ def test_an_error_survives_pickling() -> None:
         "Teapot",
         "short",
     )
+
+
+def test_when_to_try_again_travels_where_it_is_known() -> None:
+    error = errors.Unavailable("a", "b")
+    assert b"retry_after" not in error.to_wire()
+    assert errors.from_wire(error.to_wire()).retry_after == 0
+    error.retry_after = 2.5
+    back = errors.from_wire(error.to_wire())
+    assert (type(back), back.retry_after) == (errors.Unavailable, 2.5)
+    for said, taken in (("-1", 0), ("1e300", errors.LONGEST_RETRY), ('"x"', 0), ("null", 0)):
+        body = f'{{"code": 503, "id": "a", "retry_after": {said}}}'.encode()
+        assert errors.from_wire(body).retry_after == taken

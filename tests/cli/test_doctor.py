@@ -274,11 +274,14 @@ def test_programs_that_are_missing_are_warnings(
 
 
 def test_missing_walls_are_named(monkeypatch: pytest.MonkeyPatch, home: Home) -> None:
-    monkeypatch.setattr(walls.sys, "platform", "darwin")
     monkeypatch.setattr(walls, "_text", lambda _: "")
-    warned = [what for status, what in said(walls.walls, subject(home)) if status == "warn"]
-    assert "Landlock (files), seccomp (system calls)" in warned[0]
+    warned = [what for status, what in said(walls.more, subject(home)) if status == "warn"]
     assert "cgroup v2 (CPU and memory)" in warned[0]
+
+
+def test_walls_of_functions_are_measured(home: Home) -> None:
+    ((status, what),) = said(walls.walls, subject(home))
+    assert (status, what[:25]) == ("ok", "walls of functions: full:")
 
 
 # The server.

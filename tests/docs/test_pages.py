@@ -47,7 +47,7 @@ ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 
 WORDS = ["service", "rpc", "registry", "store", "runtime", "gateway", "proxy", "server", "cli"]
-WORDS += ["config", "auth", "broker", "events", "functions"]
+WORDS += ["config", "auth", "broker", "events", "functions", "ledger"]
 WORDS += ["profiles", "openapi", "testing", "errors", "limits"]
 HEADINGS = ["Idea", "Five lines", "Options", "Backends", "Command line", "When it fails"]
 DECISION = ["Context", "Decision", "Consequences"]
@@ -324,7 +324,8 @@ def _value(constant: str) -> float:
     value: Any = importlib.import_module(f"microcosmos.{module}")
     for at, part in enumerate(path.split(".")):
         # A field of a settings struct has its default in an instance only.
-        owner = value() if at and hasattr(value, "__struct_fields__") else value
+        struct = isinstance(value, type) and hasattr(value, "__struct_fields__")
+        owner = value() if at and struct else value
         value = getattr(owner, part)
     return float(value)
 

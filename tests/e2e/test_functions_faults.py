@@ -211,7 +211,7 @@ def test_what_goes_on_after_an_answer_outlives_the_host(site: Site, number: sign
     assert load.errors == [], load.told()
 
 
-@pytest.mark.parametrize("name", ["workers", "zygote", "core"])
+@pytest.mark.parametrize("name", ["workers", "zygote", "egress", "core"])
 def test_what_is_killed_is_missed_by_no_get(site: Site, name: str) -> None:
     assert site.web.get("/steady").text == "steady"
     with Load(site.url, "/steady") as load:
@@ -241,6 +241,8 @@ def test_a_post_that_dies_with_its_worker_is_said_to_be_lost(site: Site) -> None
     (answer,) = answers
     assert (answer.status_code, answer.json()["Id"]) == (503, "functions.lost")
     assert site.web.get("/slow").text == "0"
+    # No worker can say so: the gateway counts it.
+    until(lambda: site.asked("consumption", name="slow").json()["failures"] == {"lost": 1})
 
 
 def test_counts_are_exact_whoever_dies_meanwhile(site: Site) -> None:
@@ -253,6 +255,9 @@ def test_counts_are_exact_whoever_dies_meanwhile(site: Site) -> None:
     until(lambda: site.admin.post("/functions/list", json={}).status_code == 200)
     until(lambda: site.requests("tally") >= len(load.journal))
     assert site.requests("tally") == len(load.journal)
+    for by in ("hour", "day", "version"):
+        found = site.asked("consumption", name="tally", by=by).json()
+        assert sum(row["counts"]["requests"] for row in found["rows"]) == len(load.journal)
 
 
 def test_a_group_goes_with_its_function_though_no_host_sees_it(site: Site) -> None:
@@ -270,7 +275,7 @@ def test_a_group_goes_with_its_function_though_no_host_sees_it(site: Site) -> No
 
 
 def test_all_of_them_in_any_order(site: Site) -> None:
-    order = ["workers", "zygote", "functions", "core", "gateway-1", "nats"]
+    order = ["workers", "zygote", "egress", "functions", "core", "gateway-1", "nats"]
     random.Random(7).shuffle(order)
     with Load(site.url, "/steady") as load:
         for name in order:
@@ -342,7 +347,7 @@ BAD = {
 # There an exception says that there is no more room on the stack, or for timers. A worker that its
 # engine or the host has to end takes along what runs in it, and nobody knows whose fault that was.
 ON_DENO = {
-    "recurses": ("functions.exception",),
+    "recurses": ("functions.limit.stack",),
     "timers": ("functions.exception",),
     "allocates": ("functions.limit.cpu", "functions.limit.memory", "functions.lost"),
     "hoards": ("functions.limit.cpu", "functions.limit.memory", "functions.lost"),

@@ -18,7 +18,8 @@ from .live import Live, alive, client, program, until
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 CORE = (
-    *("api", "auth", "broker", "config", "events", "functions", "registry", "runtime"),
+    *("api", "auth", "broker", "config", "events", "functions", "monitor"),
+    *("registry", "runtime"),
     *("schemas", "store"),
 )
 

@@ -24,6 +24,7 @@ from microcosmos.store import PLATFORM, Store, open_store
 
 from ..auth.world import World, world
 
+PROOF = "what the egress shows"
 HELLO = "`hello ${path}`"
 
 
@@ -142,10 +143,13 @@ async def opened(
             logs=logs,
             invoke=invoke,
             audit=auth.authority.audit,
+            proof=PROOF,
         )
         yield Plane(auth, own, catalogue, service, engines)
 
 
 def draft(name: str = "hello", code: str = HELLO, **said: object) -> Draft:
-    """A function of one file."""
+    """A function of one file, which may read its secrets."""
+    if "secrets" in said and "secret_uses" not in said:
+        said.setdefault("grants", ["secret"])
     return Draft(name=name, files={"index.js": code}, **said)  # type: ignore[arg-type]

@@ -426,7 +426,7 @@ class TestSilence:
             assert host.suspicions
             first = host.suspicions[0]
             assert first.pid == host.peers[0].pid
-            assert first.keys == ["key"]
+            assert first.owed == {"key": 1}
             assert 0.02 <= first.burned < 0.3
 
     async def test_its_victims_are_told_apart_from_the_guilty(self, tmp_path: Path) -> None:
@@ -438,7 +438,7 @@ class TestSilence:
             async def kill(suspicion: Suspicion) -> Verdict:
                 os.kill(suspicion.pid, signal.SIGKILL)
                 await asyncio.sleep(0.05)
-                return Verdict(True, "key")
+                return Verdict(True, "key", "functions.limit.cpu", "ended after 81 ms")
 
             host.judge = kill
             innocent = asyncio.create_task(run(caller, "wait 0.2", b"ok", safe=True, where=victim))

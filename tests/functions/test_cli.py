@@ -21,7 +21,7 @@ from microcosmos.base import errors
 from microcosmos.base.home import Home, ServerInfo
 from microcosmos.cli.main import main
 from microcosmos.functions.cli import folders
-from microcosmos.functions.interface import MAX_FILES, Counts
+from microcosmos.functions.interface import MAX_FILES, Counts, SecretUse
 from microcosmos.functions.requests import Invoked, InvokeRequest
 from microcosmos.registry import this_host
 from microcosmos.registry.interface import HOST, LANE
@@ -243,17 +243,59 @@ async def test_where_the_value_of_a_secret_comes_from(
             return (await micro.plane.platform.unit("micro", "a", number)).env
 
         monkeypatch.setenv("FROM_ENV", "env")
-        await micro.good("deploy", "a", "a.js", "--secret", "SAID=a=b", "--secret", "FROM_ENV")
+        await micro.good(
+            "deploy",
+            "a",
+            "a.js",
+            "--secret",
+            "SAID=a=b",
+            "--secret",
+            "FROM_ENV",
+            "--grant",
+            "secret",
+        )
         assert await env(1) == {"SAID": "a=b", "FROM_ENV": "env"}
         monkeypatch.delenv("FROM_ENV")
         monkeypatch.setattr(sys, "stdin", io.StringIO("typed\n"))
-        await micro.good("deploy", "a", "a.js", "--secret", "FROM_ENV", "--secret", "TYPED=-")
+        await micro.good(
+            "deploy",
+            "a",
+            "a.js",
+            "--secret",
+            "FROM_ENV",
+            "--secret",
+            "TYPED=-",
+            "--grant",
+            "secret",
+        )
         assert await env(2) == {"FROM_ENV": "env", "TYPED": "typed"}
         await micro.good("secret", "delete", "a", "TYPED")
         code, _, err = await micro("rollback", "a", "v2")
         assert code == 127
         assert "v2 of function a needs the secret TYPED, which is gone" in err
         assert (await micro("secret", "delete", "a", "TYPED")).code == 4
+
+
+async def test_what_a_secret_is_for_has_to_be_said(shell: Opened) -> None:
+    async with shell() as micro:
+        micro.write("a.js", "1")
+        told = await micro("deploy", "a", "a.js", "--secret", "KEY=v")
+        assert told.code != 0
+        assert "--secret-use KEY=HOST[/HEADER]" in told.err
+        assert "--grant secret:KEY" in told.err
+        uses = ["--secret-use", "KEY=api.test", "--secret-use", "KEY=api.test:81/X-Key"]
+        await micro.good("deploy", "a", "a.js", "--secret", "KEY=v", *uses)
+        version = (await micro.plane.catalogue.get("micro", "a")).head.live
+        unit = await micro.plane.platform.unit("micro", "a", version)
+        assert unit.secret_uses == {
+            "KEY": [SecretUse("api.test"), SecretUse("api.test:81", "x-key")]
+        }
+        assert "v" not in unit.env.values()
+        shown = await micro.good("get", "a")
+        assert "KEY in authorization to api.test, x-key to api.test:81" in shown
+        for bad in ("KEY", "KEY=", "=api.test"):
+            told = await micro("deploy", "a", "a.js", "--secret", "KEY=v", "--secret-use", bad)
+            assert "is not of the form NAME=HOST" in told.err
 
 
 async def test_versions_come_back_and_share(shell: Opened) -> None:
@@ -314,8 +356,37 @@ async def test_logs_and_consumption(shell: Opened) -> None:
         assert "execution time: 5,678 µs" in shown
         assert json.loads(await micro.good("consumption", "a", "-o", "json"))["byte_ms"] == 7
         assert (await micro("logs", "none")).code == 4
+        await _consumption_of_several(micro)
         await micro.good("delete", "a")
         assert not log.exists()
+
+
+async def _consumption_of_several(micro: Shell) -> None:
+    micro.write("b.js", "1")
+    await micro.good("deploy", "b", "b.js")
+    told = {
+        "micro/a/v1": Counts(requests=1, errors=1, failures={"limit.cpu": 1}),
+        "micro/b/v1": Counts(requests=5, heap=2_000_000, shared=True),
+    }
+    await micro.plane.platform.count("w", 2, told)
+    first = await micro.good("consumption", "a")
+    assert "errors:         1 (limit.cpu 1)" in first
+    heading, *rows = (await micro.good("consumption")).splitlines()
+    assert heading.split()[:4] == ["NAME", "REQUESTS", "ERRORS", "IN"]
+    assert [row.split()[:2] for row in rows] == [["a", "1,235"], ["b", "5"]]
+    assert "2,000,000*" in rows[1]
+    heading, *rows = (await micro.good("consumption", "a", "--by", "version")).splitlines()
+    assert [row.split()[:2] for row in rows] == [["v1", "1"], ["n/a", "1,234"]]
+    found = json.loads(await micro.good("consumption", "--by", "hour", "-o", "json"))
+    assert sum(row["counts"]["requests"] for row in found["rows"]) == found["requests"] == 1240
+    for words, said in (
+        (("--since", "never"), "since: 'never' is no time; write it like 24h, 7d"),
+        (("a", "--by", "account"), "leave the name out"),
+        (("--by", "minute"), "'minute' is not one of"),
+    ):
+        wrong = await micro("consumption", *words)
+        assert wrong.code == 64
+        assert said in wrong.err
 
 
 async def test_a_log_is_followed(shell: Opened) -> None:
@@ -343,3 +414,71 @@ async def test_a_chain_that_was_broken_is_an_error(shell: Opened) -> None:
         code, out, err = await micro("verify", "a")
         assert (code, out) == (127, "")
         assert err.splitlines()[0] == "v1: its program is not what its files were made to"
+
+
+async def test_limits_and_isolation_are_said_at_a_deploy_and_shown(shell: Opened) -> None:
+    async with shell() as micro:
+        micro.write("a.js", "1")
+        said = ["--limit", "cpu=100ms", "--limit", "heap=128MiB", "--limit", "fetches=7"]
+        await micro.good("deploy", "a", "a.js", *said, "--isolation", "process")
+        shown = await micro.good("get", "a")
+        assert "\nisolation: process\n" in shown
+        assert "\nlimits:   cpu=100ms wall=30s heap=128MiB stack=512KiB request=8MiB " in shown
+        told = json.loads(await micro.good("get", "a", "--output", "json"))
+        assert told["version"]["limits"] == {"cpu": 0.1, "heap": 134217728.0, "fetches": 7.0}
+        assert told["version"]["isolation"] == "process"
+        assert (told["limits"]["cpu"], told["limits"]["fetches"]) == (0.1, 7)
+        assert "can be deployed" in await micro.good("validate", "a", "a.js", *said)
+
+
+@pytest.mark.parametrize(
+    ("words", "detail"),
+    [
+        (["--limit", "speed=1"], "micro: --limit: 'speed' is none; one of cpu, wall, heap, "),
+        (["--limit", "cpu=fast"], "micro: --limit cpu: 'fast' is no amount; write it like 100ms"),
+        (["--limit", "cpu=nan"], "micro: --limit cpu: 'nan' is no amount; write it like 100ms"),
+        (["--limit", "cpu=-1s"], "micro: --limit cpu: '-1s' is no amount; write it like 100ms"),
+        (["--limit", "cpu"], "micro: --limit: 'cpu' is not of the form NAME=value"),
+        (["--limit", "cpu=1s", "--limit", "cpu=2s"], "micro: --limit: cpu is said twice"),
+        (["--limit", "cpu=1h"], "micro: limits: cpu=3600s is above 10 s, the most there may be"),
+        (["--limit", "stack=1KiB"], "micro: limits: stack=1KiB is below 64 KiB, the least"),
+        (["--limit", "fetches=0.5"], "micro: limits: fetches: 0.5 is no whole number; from 0 to"),
+        (["--isolation", "vm"], "micro: isolation: 'vm' is none; one of isolate, process, wasm"),
+    ],
+)
+async def test_limits_that_are_typed_wrongly(shell: Opened, words: list[str], detail: str) -> None:
+    async with shell() as micro:
+        micro.write("a.js", "1")
+        for verb in ("deploy", "validate"):
+            said = await micro(verb, "a", "a.js", *words)
+            assert (said.code, said.out) == (64, "")
+            assert said.err.startswith(detail)
+            assert said.err.count("\n") == 1
+
+
+async def test_an_admin_sets_the_limits_of_accounts(shell: Opened) -> None:
+    async with shell() as micro:
+        await micro.plane.auth.make("alice")
+        rows = await micro.good("limits", "alice")
+        assert rows.splitlines()[:2] == [
+            "LIMIT        DEFAULT  CEILING  SERVER",
+            "cpu          50ms     10s      10s",
+        ]
+        said = ["--default", "cpu=80ms", "--ceiling", "cpu=2s", "--ceiling", "heap=256MiB"]
+        assert "\ncpu          80ms     2s       10s\n" in await micro.good(
+            "limits", "alice", *said
+        )
+        told = json.loads(await micro.good("limits", "alice", "--output", "json"))
+        assert told["ceilings"] == {"cpu": 2.0, "heap": 268435456.0}
+        assert (told["default"]["cpu"], told["ceiling"]["cpu"]) == (0.08, 2.0)
+        bad = await micro("limits", "alice", "--default", "cpu=3s")
+        assert bad.err == "micro: defaults: cpu=3s is above the ceiling of 2 s\n"
+        unknown = await micro("limits", "nobody")
+        assert unknown.err.startswith("micro: there is no account 'nobody'")
+        reset = await micro.good("limits", "alice", "--reset", "--default", "wall=5s")
+        assert "\ncpu          50ms     10s      10s\n" in reset
+        assert "\nwall         5s       300s     300s\n" in reset
+        micro.write("a.js", "1")
+        await micro.good("limits", "--ceiling", "wall=10s")
+        said_back = await micro("deploy", "a", "a.js", "--limit", "wall=20s")
+        assert said_back.err.startswith("micro: limits: wall=20s is above 10 s, the most of admin")

@@ -13,9 +13,12 @@ from microcosmos.base import errors
 from microcosmos.base.clock import ManualClock
 from microcosmos.functions.claiming import Claimant
 from microcosmos.functions.client import PlatformFunctions, RemoteFunctions
-from microcosmos.functions.interface import Counts, Draft
+from microcosmos.functions.egress.policy import Policy
+from microcosmos.functions.egress.values import CoreValues
+from microcosmos.functions.interface import Counts, Draft, SecretUse
+from microcosmos.functions.placeholders import PATTERN
 
-from .plane import HELLO, draft, opened
+from .plane import HELLO, PROOF, draft, opened
 
 BACKENDS = ["memory", "sqlite"]
 
@@ -196,6 +199,58 @@ async def test_secrets_are_encrypted_and_given_to_workers_only(tmp_path: Path) -
         assert b"hello ${path}" in stored
 
 
+async def test_code_sees_a_placeholder_of_a_secret_that_it_may_only_use() -> None:
+    async with opened() as plane:
+        functions = await plane.admin()
+        uses = {"KEY": [SecretUse("api.test")]}
+        about = {"secrets": {"KEY": "s3cret", "READ": "r"}, "secret_uses": uses}
+        for _ in range(2):
+            await functions.deploy(draft(**about, grants=["secret:READ", "store"]))
+        first, second = [await plane.platform.unit("micro", "hello", n) for n in (1, 2)]
+        (placeholder,) = first.placeholders
+        assert PATTERN.fullmatch(placeholder)
+        assert first.placeholders == second.placeholders == {placeholder: "KEY"}
+        assert first.env == {"KEY": placeholder, "READ": "r"}
+        assert (first.secret_uses, first.grants) == (uses, ["store"])
+        assert "s3cret" not in str(first)
+        version = await functions.get("hello")
+        assert version.version.secret_uses == uses
+        assert await functions.verify("hello") == []
+        await functions.deploy(draft("other", secrets={"KEY": "x"}, secret_uses=uses))
+        other = await plane.platform.unit("micro", "other", 1)
+        assert placeholder not in other.placeholders
+        # A use that is another is another version, and is in the diff.
+        more = {"KEY": [SecretUse("api.test", "x-key")]}
+        await functions.deploy(draft(secrets={"KEY": None}, secret_uses=more))
+        told = await functions.diff("hello")
+        assert "-secret_uses: KEY: authorization to api.test" in told
+        assert "+secret_uses: KEY: x-key to api.test" in told
+        # What it may only use has to be there, too.
+        await functions.forget_secret("hello", "KEY")
+        with pytest.raises(errors.Unavailable, match="needs the secret KEY, which is gone"):
+            await plane.platform.unit("micro", "hello", 3)
+
+
+async def test_a_secret_is_told_to_who_shows_what_only_the_egress_knows() -> None:
+    async with opened() as plane:
+        functions = await plane.admin()
+        uses = {"KEY": [SecretUse("api.test")]}
+        await functions.deploy(draft(secrets={"KEY": "s3cret"}, secret_uses=uses))
+        nobody = plane.calling()
+        policy = Policy(namespace="micro", name="hello", number=1, key="k", owner="admin")
+        assert await CoreValues(nobody, PROOF).value(policy, "KEY") == "s3cret"
+        with pytest.raises(errors.Unavailable, match="needs the secret NONE, which is gone"):
+            await CoreValues(nobody, PROOF).value(policy, "NONE")
+        admin = plane.calling(await plane.auth.login())
+        for client in (nobody, admin, plane.badge):
+            for proof in ("", "wrong"):
+                with pytest.raises(errors.Forbidden, match="to the egress of this server only"):
+                    await CoreValues(client, proof).value(policy, "KEY")
+        plane.service._proof = ""
+        with pytest.raises(errors.Forbidden):
+            await CoreValues(nobody, "").value(policy, "KEY")
+
+
 async def test_another_value_of_a_secret_is_another_key_and_the_same_is_not() -> None:
     async with opened() as plane:
         functions = await plane.admin()
@@ -307,7 +362,9 @@ async def test_a_deleted_function_leaves_nothing(url: str) -> None:
             await bob.deploy(draft("shop"))
         await functions.delete("shop.cart")
         left = set(await plane.store.tables()) - set(before)
-        assert left <= {"functions$told", "functions$about"}
+        # What its account has used stays so.
+        assert left <= {"functions$about", "ledger", "ledger$told"}
+        assert not await plane.store.table("ledger").list("v/")
         version = await bob.deploy(draft("shop"))
         assert (version.number, version.parent) == (1, "")
         assert (await bob.consumption("shop")).requests == 0

@@ -19,11 +19,16 @@ from microcosmos.functions.interface import (
     MAX_SOURCE,
     MAX_VALUE,
     Draft,
+    SecretUse,
 )
 
 from .plane import draft
 
 FILES = {"index.js": "1"}
+
+
+def uses(host: str, header: str = "authorization", **more: Any) -> dict[str, Any]:
+    return {"secrets": {"A": ""}, "secret_uses": {"A": [SecretUse(host, header)]}, **more}
 
 
 @pytest.mark.parametrize(
@@ -73,6 +78,21 @@ FILES = {"index.js": "1"}
         ({"env": {"A": ""}, "secrets": {"A": ""}}, "A is a variable already"),
         ({"env": {"store": ""}, "grants": ["store"]}, "env: store is what --grant store gives"),
         ({"secrets": {"call": ""}, "grants": ["call:users"]}, "secrets: call is what --grant call"),
+        ({"secrets": {"A": ""}}, "--secret-use A=HOST[/HEADER]"),
+        ({"secrets": {"A": ""}}, "--grant secret:A lets the code read it"),
+        ({"secrets": {"A": ""}, "grants": ["secret:B"]}, "there is no secret B with it"),
+        ({"secrets": {"A": "", "B": ""}, "grants": ["secret:A"]}, "what B is for"),
+        ({"secrets": {"A": ""}, "secret_uses": {"A": []}}, "what A is for"),
+        ({"grants": ["secret:__proto__"]}, "'__proto__' is no name"),
+        ({"secret_uses": {"A": [SecretUse("a.org")]}}, "there is no secret A with it"),
+        (uses("http://a.org"), "secret_uses.A: 'http://a.org' is none; write"),
+        (uses("a.org", "two words"), "'two words' is no name of a header"),
+        (uses("a.org", ""), "'' is no name of a header"),
+        (uses("a.org", "Host"), "host is of the connection"),
+        (uses("a.org", "Content-Length"), "content-length is of the connection"),
+        (uses("a.org", hosts=["b.org"]), "a.org is not among its hosts; add --allow-host a.org"),
+        (uses("*.a.org", hosts=["x.a.org"]), "*.a.org is not among its hosts"),
+        (uses("a.org", hosts=["a.org:81"]), "a.org is not among its hosts"),
         ({"grants": ["root"]}, "grants: 'root' is none; one of store, config"),
         ({"grants": ["store:x"]}, "only call is narrowed"),
         ({"grants": ["call:a b"]}, "'a b' is no service name"),
@@ -123,14 +143,18 @@ def test_what_is_left_unsaid_is_found_out() -> None:
             routes=["/"],
             hosts=["API.example.org", "*.example.org", "127.0.0.1:8000", "[::1]:80", "localhost"],
             on=["events: orders.* ", "cron: */5  * * * * ", "cron:@every 90s", "cron:@daily"],
-            grants=["store", "call:v1.users.read", "call"],
+            grants=["store", "call:v1.users.read", "call", "secret:S"],
             env={"A": "x" * MAX_VALUE, "_b": ""},
-            secrets={"S": None},
+            secrets={"S": None, "U": None},
+            secret_uses={"U": [SecretUse("API.example.org", "X-Key"), SecretUse("a.example.org")]},
         )
     )
     assert (plan.main, plan.language) == ("hello.ts", "typescript")
     assert plan.draft.routes == []
     assert plan.draft.hosts[0] == "api.example.org"
+    assert plan.draft.secret_uses == {
+        "U": [SecretUse("api.example.org", "x-key"), SecretUse("a.example.org", "authorization")]
+    }
     assert plan.draft.on == [
         *("events:orders.*", "cron:*/5 * * * *"),
         *("cron:@every 90s", "cron:@daily"),

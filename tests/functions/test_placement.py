@@ -17,7 +17,7 @@ from microcosmos.base import context, errors
 from microcosmos.base.home import Home
 from microcosmos.functions import wire
 from microcosmos.functions.calling import Caller
-from microcosmos.functions.host import owners, placement
+from microcosmos.functions.host import owners, upkeep
 from microcosmos.functions.host.placement import Placement
 from microcosmos.functions.host.worker import Worker
 from microcosmos.functions.interface import Counts, Live, Share, Unit
@@ -262,7 +262,7 @@ class TestRoom:
             for name in ("alice-a", "alice-b"):
                 await hosted.run(where(name))
             pid = hosted.placement.workers[0].pid
-            monkeypatch.setattr(placement, "IDLE", 0.1)
+            monkeypatch.setattr(upkeep, "IDLE", 0.1)
             async with asyncio.timeout(5):
                 while "micro/alice-b/1" in hosted.running():
                     hosted.placement.noted(hosted.placement.workers[0].id, used(1))
@@ -276,10 +276,10 @@ class TestRoom:
         quick(monkeypatch)
         async with host() as (hosted, _, zygote):
             pid = int(await hosted.run(where("alice-a")))
-            monkeypatch.setattr(placement, "IDLE", 0.05)
-            monkeypatch.setattr(placement, "EMPTY_IDLE", 0.05)
+            monkeypatch.setattr(upkeep, "IDLE", 0.05)
+            monkeypatch.setattr(upkeep, "EMPTY_IDLE", 0.05)
             await until_living(zygote, 0)
-            monkeypatch.setattr(placement, "IDLE", 60)
+            monkeypatch.setattr(upkeep, "IDLE", 60)
             assert int(await hosted.run(where("alice-a"))) != pid
 
     async def test_what_a_worker_has_lost_is_loaded_again(self) -> None:
@@ -321,7 +321,7 @@ class TestRoom:
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         quick(monkeypatch)
-        monkeypatch.setattr(placement, "RECYCLE_EVERY", 0.0)
+        monkeypatch.setattr(upkeep, "RECYCLE_EVERY", 0.0)
         async with host(heaps={"quickjs": 100_000}) as (hosted, _, _):
             at = where("alice-a")
             pid = int(await hosted.run(at))
@@ -342,7 +342,7 @@ class TestNews:
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         quick(monkeypatch)
-        monkeypatch.setattr(placement, "OLD_IDLE", 0.1)
+        monkeypatch.setattr(upkeep, "OLD_IDLE", 0.1)
         async with host() as (hosted, _, _):
             await hosted.run(where("alice-a"))
             told = time.monotonic()
@@ -369,7 +369,7 @@ class TestNews:
             hosted.placement.changed("micro", "alice-a", live("alice-a", 2))
             hosted.placement.changed("micro", "alice-a", live("alice-a", 1, 2))
             await until(lambda: "micro/alice-a/2" in hosted.running())
-            monkeypatch.setattr(placement, "OLD_IDLE", 0.0)
+            monkeypatch.setattr(upkeep, "OLD_IDLE", 0.0)
             await asyncio.sleep(0.05)
             assert hosted.running() == {"micro/alice-a/1", "micro/alice-a/2"}
 
@@ -387,9 +387,9 @@ class TestSpreading:
     async def test_a_busy_owner_gets_another_worker_and_loses_it_when_calm(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(placement, "SWEEP", 0.05)
-        monkeypatch.setattr(placement, "BUSY_FOR", 0.1)
-        monkeypatch.setattr(placement, "BUSY", 0.2)
+        monkeypatch.setattr(upkeep, "SWEEP", 0.05)
+        monkeypatch.setattr(upkeep, "BUSY_FOR", 0.1)
+        monkeypatch.setattr(upkeep, "BUSY", 0.2)
         monkeypatch.setattr("microcosmos.functions.calling.REFRESH", 0.05)
         async with host(cores=2) as (hosted, _, zygote):
             at = where("alice-a")
@@ -404,7 +404,7 @@ class TestSpreading:
             await until(
                 lambda: all("micro/alice-a/2" in one.running for one in hosted.placement.workers)
             )
-            monkeypatch.setattr(placement, "CALM_FOR", 0.1)
+            monkeypatch.setattr(upkeep, "CALM_FOR", 0.1)
             async with asyncio.timeout(10):
                 while len(await zygote.living()) > 1:
                     await hosted.run(at)
@@ -412,9 +412,9 @@ class TestSpreading:
             assert await hosted.run(at) in pids
 
     async def test_on_one_core_it_does_not(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(placement, "SWEEP", 0.05)
-        monkeypatch.setattr(placement, "BUSY_FOR", 0.05)
-        monkeypatch.setattr(placement, "BUSY", 0.2)
+        monkeypatch.setattr(upkeep, "SWEEP", 0.05)
+        monkeypatch.setattr(upkeep, "BUSY_FOR", 0.05)
+        monkeypatch.setattr(upkeep, "BUSY", 0.2)
         async with host(cores=1) as (hosted, _, zygote):
             for _ in range(20):
                 await hosted.run(where("alice-a"), "burn 0.02")
@@ -502,7 +502,7 @@ class Gateway:
 
 
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(placement, "SWEEP", 0.01)
+    monkeypatch.setattr(upkeep, "SWEEP", 0.01)
 
 
 def used(*slots: int) -> wire.Notes:

@@ -11,11 +11,13 @@ from microcosmos.auth.interface import Account, Policy
 from microcosmos.auth.keys import TokenKeys, platform_token
 from microcosmos.base import errors
 from microcosmos.functions import wire
-from microcosmos.functions.interface import Finding
+from microcosmos.functions.interface import Finding, Replay
+from microcosmos.functions.requests import Invoked, InvokeRequest
 from microcosmos.functions.workers import (
     Bundle,
     Bundling,
     Place,
+    Replaying,
     Suspicion,
     Verdict,
     Where,
@@ -46,7 +48,10 @@ class Host:
         return Bundle(findings=[Finding(file=bundling.main, message=bundling.language)])
 
     async def suspect(self, suspicion: Suspicion) -> Verdict:
-        return Verdict(suspicion.burned > 1, suspicion.keys[0])
+        return Verdict(suspicion.burned > 1, next(iter(suspicion.owed)))
+
+    async def replay(self, replaying: Replaying) -> Invoked:
+        return Invoked(status=200, body=f"{replaying.namespace} {replaying.request.name}".encode())
 
 
 def server() -> Server:
@@ -77,7 +82,10 @@ async def test_it_is_asked_over_the_lane() -> None:
             assert (checked.line, checked.message) == (3, "a.js")
             bundle = await workers.bundle(Bundling(files={}, main="a.ts", language="typescript"))
             assert bundle.findings == [Finding(file="a.ts", message="typescript")]
-            assert await workers.suspect(Suspicion(1, 2.0, ["k"])) == Verdict(True, "k")
+            assert await workers.suspect(Suspicion(1, 2.0, {"k": 3})) == Verdict(True, "k")
+            request = InvokeRequest(name="shop", replay=Replay(seed="s"))
+            answer = await workers.replay(Replaying(namespace="micro", request=request))
+            assert answer == Invoked(status=200, body=b"micro shop")
             with pytest.raises(errors.InternalServerError) as caught:
                 await workers.place(Where("micro", "shop", 0, "k"))
             assert caught.value.id == "functions.load"
@@ -90,9 +98,12 @@ async def test_only_the_platform_may_ask(scopes: tuple[str, ...]) -> None:
             async with open_workers(place, lambda: account(*scopes)) as workers:
                 with pytest.raises(errors.Forbidden):
                     await workers.place(Where("micro", "shop", 3, "k"))
+                request = InvokeRequest(name="shop", replay=Replay())
+                with pytest.raises(errors.Forbidden):
+                    await workers.replay(Replaying(namespace="micro", request=request))
             async with open_workers(place, None) as workers:
                 with pytest.raises(errors.Unauthorized):
-                    await workers.suspect(Suspicion(1, 2.0, ["k"]))
+                    await workers.suspect(Suspicion(1, 2.0, {"k": 3}))
 
 
 async def test_a_host_that_is_away_is_unavailable_and_found_again() -> None:

@@ -36,7 +36,9 @@ def test_a_server_answers_and_tells_where_it_is(server: Any) -> None:
     process = server.ready()
     info = server.info()
     assert info.pids["server"] == process.pid
-    assert set(info.pids) == {"server", "nats", "core", "zygote", "functions", "gateway-1"}
+    assert set(info.pids) == {
+        *("server", "nats", "core", "zygote", "egress", "functions", "gateway-1")
+    }
     assert set(info.addresses) == {"api", "proxy", "web", "nats"}
     assert ask(info.addresses["api"]) == info.pids["gateway-1"]
 

@@ -155,6 +155,10 @@ class Authority:
         """Remove the account of a service; see `People.forget_service`."""
         await self.people.forget_service(namespace, service)
 
+    async def has_account(self, namespace: str, id: str) -> bool:
+        """Whether there is an account."""
+        return await self.records.accounts.find(namespace, id) is not None
+
     async def audit(
         self, action: str, subject: str, detail: str = "", *, namespace: str = ""
     ) -> None:

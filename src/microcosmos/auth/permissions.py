@@ -17,8 +17,8 @@ QUEUE = "q"
 """The group in which the replicas of a service share its calls."""
 
 SERVICES = (
-    *("api", "auth", "broker", "config", "events", "functions", "registry", "runtime"),
-    *("schemas", "store"),
+    *("api", "auth", "broker", "config", "events", "functions", "monitor", "registry"),
+    *("runtime", "schemas", "store"),
 )
 """The services that the core answers for, in every namespace."""
 

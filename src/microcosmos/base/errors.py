@@ -55,6 +55,9 @@ __all__ = [
 LONGEST_DETAIL = 64 * 1024
 """Characters of a detail that travel; what is longer is cut."""
 
+LONGEST_RETRY = 31 * 86400.0
+"""The most seconds that an error tells to wait before another try."""
+
 
 class Error(Exception):
     """The root: an id that says where it arose, an HTTP code, a detail for people.
@@ -68,6 +71,8 @@ class Error(Exception):
     code: int = 500
     status: str = "Internal Server Error"
     retryable: ClassVar[bool] = False
+    retry_after: float = 0.0
+    """Seconds after which it is worth trying again; 0 if nobody knows."""
 
     def __init__(self, id: str, detail: str = "", *, code: int = 0, status: str = "") -> None:
         super().__init__(id, detail)
@@ -82,15 +87,19 @@ class Error(Exception):
         return f"{self.id}: {self.detail}" if self.detail else self.id
 
     def to_wire(self) -> bytes:
-        """JSON of ``{"id", "code", "detail", "status"}``, as it travels between services."""
-        return msgspec.json.encode(
-            {
-                "id": _sendable(self.id),
-                "code": self.code,
-                "detail": _sendable(self.detail),
-                "status": self.status,
-            }
-        )
+        """JSON of ``{"id", "code", "detail", "status"}``, as it travels between services.
+
+        It has ``retry_after`` too where that is known.
+        """
+        fields = {
+            "id": _sendable(self.id),
+            "code": self.code,
+            "detail": _sendable(self.detail),
+            "status": self.status,
+        }
+        if self.retry_after > 0:
+            fields["retry_after"] = self.retry_after
+        return msgspec.json.encode(fields)
 
     def to_http(self) -> bytes:
         """JSON of ``{"Id", "Code", "Detail", "Status"}``, the body of an HTTP answer."""
@@ -235,7 +244,10 @@ def from_wire(data: bytes) -> Error:
         fields = {str(key).lower(): value for key, value in body.items()}
         if isinstance(code := fields.get("code"), int):
             id, detail = str(fields.get("id") or ""), str(fields.get("detail") or "")
-            return of_code(code, id, detail, str(fields.get("status") or ""))
+            error = of_code(code, id, detail, str(fields.get("status") or ""))
+            if isinstance(after := fields.get("retry_after"), int | float) and after > 0:
+                error.retry_after = min(float(after), LONGEST_RETRY)
+            return error
     return InternalServerError("rpc", data[:200].decode("utf-8", "replace"))
 
 

@@ -28,6 +28,9 @@ _LONGEST_SOCKET = 103
 _SOCKET_NAME = len("/core.sock") + 8
 
 
+WORKERS = ".w"
+"""How the folders among the sockets end that are a worker's own."""
+
 STATE = "MICRO_STATE"
 """Tells a process of the platform where the server keeps its state, if not in the home."""
 
@@ -114,6 +117,11 @@ class Home:
     def functions_lane(self) -> Path:
         """The socket of the host of functions."""
         return self.lanes / "functions.sock"
+
+    @property
+    def egress_lane(self) -> Path:
+        """Where the host of functions has sub-requests done."""
+        return self.lanes / "egress.sock"
 
     @property
     def zygote_socket(self) -> Path:

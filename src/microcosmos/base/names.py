@@ -32,8 +32,8 @@ RESERVED = frozenset(
             "dashboard",
             "events",
         ),
-        *("functions", "gateway", "healthz", "infra", "monitor", "nats", "openapi", "platform"),
-        *("proxy", "readyz", "registry", RPC, "runtime", "schemas", "server", "shared"),
+        *("functions", "gateway", "healthz", "infra", "metrics", "monitor", "nats", "openapi"),
+        *("platform", "proxy", "readyz", "registry", RPC, "runtime", "schemas", "server", "shared"),
         *("store", "supervisor", "workers"),
     }
 )

@@ -52,6 +52,7 @@ COMMANDS = {
     "help": Entry(f"{_CLI}.help:help_", "Show the page of a command"),
     "init": Entry("microcosmos.server.init:init", "Write a profile of your own"),
     "kill": Entry(f"{_RUNTIME}:kill", "Remove a running service"),
+    "ledger": Entry("microcosmos.monitor.ledger.cli:ledger", "Show what was used"),
     "login": Entry(f"{_CLI}.login:login", "Log in"),
     "logout": Entry(f"{_CLI}.login:logout", "Log out"),
     "logs": Entry(f"{_RUNTIME}:logs", "Show the log of a service"),

@@ -19,7 +19,7 @@ from .wire import WINDOW
 Say = Callable[[int, bytes], None]
 """Sends one frame's kind and payload on the stream of a body."""
 
-_FLOOD = WINDOW + MAX_BODY
+FLOOD = WINDOW + MAX_BODY
 """Bytes that come ahead of their reader before the sender is taken for broken."""
 
 
@@ -47,7 +47,7 @@ class Inflow:
             self._parts.append(part)
             self._held += len(part)
             self._wake()
-        return self._held <= _FLOOD
+        return self._held <= FLOOD
 
     def end(self, failure: Exception | None = None) -> None:
         """No more comes, because that was all or because of a failure."""

@@ -23,9 +23,11 @@ import msgspec
 
 from microcosmos.base import errors
 
-from . import deno
+from . import deno, walls
 from .interface import Finding, Language
 from .packages import EXACT, settings_of
+from .registries import files_of, ports_of
+from .walls.run import command as within
 
 TIME = 60.0
 """Seconds that a bundle may take, its packages' download included."""
@@ -319,15 +321,19 @@ class _Work:
 
     async def _deno(self, *arguments: str) -> tuple[int, bytes, str]:
         """Its exit code, output and complaints; raises `TimeoutError` after `TIME`."""
-        process = await asyncio.create_subprocess_exec(
+        environment = self._environment()
+        argv = [
             deno.binary(),
             arguments[0],
             "--no-lock",
             f"--config={self.folder / 'deno.json'}",
             *arguments[1:],
             self._entry,
+        ]
+        process = await asyncio.create_subprocess_exec(
+            *closed_in(argv, environment, self.folder, self._kept),
             cwd=self._sources,
-            env=self._environment(),
+            env=environment,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
@@ -350,7 +356,21 @@ class _Work:
         for name, value in os.environ.items():
             if name.lower().startswith("npm_config_"):
                 passed.setdefault(name.upper(), value)
-        return {**passed, **deno.quiet(self._kept), "DENO_NO_PACKAGE_JSON": "1"}
+        # What it runs makes temporary files, too.
+        own = {"TMPDIR": str(self.folder), walls.VARIABLE: os.environ.get(walls.VARIABLE, "")}
+        return {**passed, **deno.quiet(self._kept), **own, "DENO_NO_PACKAGE_JSON": "1"}
+
+
+def closed_in(argv: list[str], environment: Mapping[str, str], work: Path, kept: Path) -> list[str]:
+    """What runs Deno so that it reaches its own folders and npm's registries, and nothing else."""
+    kept.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return within(
+        argv,
+        keep=(work,),
+        execute=(kept,),
+        read=files_of(environment),
+        ports=sorted(ports_of(environment)),
+    )
 
 
 _NODE = re.compile(

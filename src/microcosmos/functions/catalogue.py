@@ -10,19 +10,23 @@ import msgspec
 from microcosmos.base import codec, errors
 from microcosmos.base.clock import SYSTEM, Clock
 from microcosmos.config.keys import Keys
+from microcosmos.monitor.ledger.ledger import Ledger
 from microcosmos.store import Op, Store, Write
 
-from . import heads, versions
+from . import heads, limits, placeholders, versions
+from .allotments import Allotments
+from .allowances import Allowances, Allowed
 from .claiming import Claimant, Claiming
 from .conflicts import Claims, Others, no_others
 from .feed import Feed
 from .heads import ID, Found, Head, Tables, busy
-from .interface import API_VERSION, Draft, Function, Unit, Version
-from .ledger import Ledger
+from .interface import API_VERSION, Draft, Function, Limits, State, Unit, Version
+from .ledger import move, whose
 from .removal import REPEATS, Removal
 from .requests import PAGE
-from .secrets import Secrets
+from .secrets import Secrets, gone
 from .showing import path_of
+from .strikes import Strikes
 from .verifying import verify
 from .versions import Kept, Made, Which
 
@@ -49,15 +53,19 @@ class Catalogue:
 
     Attributes:
         feed: tells which functions run.
-        ledger: what they have used.
+        ledger: what they, and services and apps, have used.
         removal: deletes them.
         secrets: keeps theirs; one of those that a new config key has to be told to.
+        allowances: what those of an account may use.
+        allotments: how much may be used in an hour, a day, a month.
+        strikes: what versions have done to their workers.
 
     Args:
         store: any table of the database `PLATFORM`.
         keys: of config, for secrets.
         others: the services that are in the way of functions.
         clock: where the times of versions come from.
+        ledger: kept by somebody else, who counts in it too.
     """
 
     def __init__(
@@ -67,15 +75,25 @@ class Catalogue:
         *,
         others: Others = no_others,
         clock: Clock = SYSTEM,
+        ledger: Ledger | None = None,
     ) -> None:
         tables = self._tables = Tables(store)
         self._claims = Claims(tables.families, tables.announced)
         self._claiming = Claiming(tables, self._claims, others)
         self._clock = clock
-        self.feed = Feed(tables)
-        self.ledger = Ledger(tables.heads, tables.counts, tables.told)
-        self.removal = Removal(tables, self._claims)
+        self.ledger = ledger or Ledger(store, clock=clock)
+        self.allotments = Allotments(tables, self.ledger, clock)
+        self.feed = Feed(tables, self.allotments.spending)
+        self.ledger.belongs("function", whose(tables))
+        self.removal = Removal(tables, self._claims, self.ledger)
         self.secrets = Secrets(tables.secrets, keys)
+        self.allowances = Allowances(tables)
+        self.strikes = Strikes(tables.strikes, clock)
+
+    async def tidy(self) -> None:
+        """Finish what a process that was killed has begun, and take over what an older one kept."""
+        await self.removal.tidy()
+        await move(self._tables, self.ledger)
 
     # Reading.
 
@@ -95,10 +113,21 @@ class Catalogue:
         """Functions of a namespace by name, from after one on."""
         return await self._tables.page(namespace, after, limit)
 
-    async def function(self, found: Found) -> Function:
-        """A function as people look at it."""
+    async def functions(self, namespace: str, some: Sequence[Found]) -> list[Function]:
+        """Functions of a namespace as people look at them."""
+        states = await self.strikes.states(namespace)
+        return [await self.function(one, states.get(one.which.prefix, {})) for one in some]
+
+    async def function(self, found: Found, states: Mapping[str, State] | None = None) -> Function:
+        """A function as people look at it.
+
+        Args:
+            found: the function.
+            states: of its versions, where they are known already.
+        """
         head, name = found.head, found.name
         newest = await self.version(found, head.live)
+        allowed = await self._allowed(found)
         return Function(
             name=name,
             owner=head.owner,
@@ -108,6 +137,8 @@ class Catalogue:
             updated=head.updated,
             url=path_of(name),
             secrets=sorted(head.secrets),
+            limits=allowed.limits(newest),
+            states=dict(await self.strikes.states_of(found.which) if states is None else states),
         )
 
     async def version(self, found: Found, number: int) -> Version:
@@ -146,32 +177,56 @@ class Catalogue:
 
         Raises:
             errors.NotFound: there is no such version.
-            errors.Unavailable: a secret that it needs is gone.
+            errors.Unavailable: a secret that it needs is gone, or its strikes keep it from running.
         """
         which, marks = found.which, found.head.secrets
         kept = await self.kept(found, number)
+        strikes = await self.strikes.check(which, number)
         version = kept.version
+        limits = (await self._allowed(found)).limits(version)
         code = await self._tables.code.read(which.version(number))
-        values = await self.secrets.open(which, version.secrets)
+        readable = [name for name in version.secrets if placeholders.readable(name, version.grants)]
+        values = await self.secrets.open(which, readable)
+        if missing := versions.missing(version, marks):
+            raise gone(which.name, missing[0])
+        hidden = {
+            name: placeholders.placeholder_of(which.prefix, name)
+            for name in version.secrets
+            if name not in values
+        }
         return Unit(
             namespace=which.namespace,
             name=which.name,
             number=number,
-            key=versions.key_of(version, marks),
+            key=versions.key_of(version, marks, limits),
             owner=found.head.owner,
             language=kept.language,
             form=version.form,
             engine=version.engine,
             main=version.main,
             code=code.value.decode(),
-            env={**kept.env, **values},
+            env={**kept.env, **values, **hidden},
             hosts=version.hosts,
-            grants=version.grants,
+            # Of bindings; what may be read is in `env`.
+            grants=[one for one in version.grants if one.partition(":")[0] != placeholders.GRANT],
+            placeholders={placeholder: name for name, placeholder in hidden.items()},
+            secret_uses={name: version.secret_uses.get(name, []) for name in hidden},
+            limits=limits,
+            isolation=version.isolation,
+            strikes=strikes,
         )
+
+    async def reveal(self, found: Found, secret: str) -> str:
+        """The value of a secret.
+
+        Raises:
+            errors.Unavailable: it is gone.
+        """
+        return (await self.secrets.open(found.which, [secret]))[secret]
 
     async def verify(self, found: Found) -> tuple[list[str], int]:
         """What is wrong with the chain of versions, and how many there are."""
-        return await verify(self._tables, found)
+        return await verify(self._tables, found, (await self._allowed(found)).allowance)
 
     async def kept(self, found: Found, number: int) -> Kept:
         """A version, with what only its function may know.
@@ -198,6 +253,23 @@ class Catalogue:
             errors.Conflict: the name or a route is another's, or a service's.
         """
         return await self._claiming.look(namespace, name, routes, who)
+
+    async def limits(
+        self, namespace: str, draft: Draft, found: Found | None, who: Claimant
+    ) -> Limits:
+        """What a draft may use.
+
+        Raises:
+            errors.BadRequest: it asks for more than its account may have; the detail names both.
+        """
+        owner = (
+            found.head.owner if found else await self._claiming.owner(namespace, draft.name, who)
+        )
+        allowed = await self.allowances.of(namespace, owner)
+        return limits.check_allowed(draft.limits, owner, allowed.allowance)
+
+    async def _allowed(self, found: Found) -> Allowed:
+        return await self.allowances.of(found.which.namespace, found.head.owner)
 
     def check_secrets(self, draft: Draft, found: Found | None) -> None:
         """Refuse a draft that takes a secret which is not kept.
@@ -301,35 +373,37 @@ class Catalogue:
             _new(self._tables.code, key, record.code),
         ]
         for _ in range(REPEATS):
-            await self._check_same(which, found)
+            found = await self._still(which, found)
             owner, claims = await self._claiming.claim(which, found, version.routes, who)
+            allowed = await self.allowances.of(which.namespace, owner)
             head = Head(
                 id=which.id,
                 owner=owner,
                 number=version.number,
                 hash=version.hash,
-                shares=[versions.share_of(record.kept, marks)],
+                shares=[versions.share_of(record.kept, marks, allowed.limits(version))],
                 created=found.head.created if found else version.date,
                 updated=version.date,
                 secrets=dict(marks),
             )
             try:
-                await self._tables.heads.batch([heads.write(which, head, found), *claims, *ops])
+                written = heads.write(which, head, found)
+                await self._tables.heads.batch([written, allowed.check, *claims, *ops])
             except errors.Conflict:
                 # Of this function, or of one that is near it: it is looked at again.
                 continue
             return
         raise busy(which.name)
 
-    async def _check_same(self, which: Which, found: Found | None) -> None:
-        """Refuse to go on if somebody else has changed a function.
+    async def _still(self, which: Which, found: Found | None) -> Found | None:
+        """A function as it is now, which may run with other limits than when it was looked at.
 
         Raises:
-            errors.Conflict: somebody has; the detail says what it is now.
+            errors.Conflict: somebody else has changed it; the detail says what it is now.
         """
         now = await self._tables.find(which.namespace, which.name)
-        if (now and now.version) == (found and found.version):
-            return
+        if (now and now.head.told) == (found and found.head.told):
+            return now
         name = which.name
         if now is None:
             raise errors.Conflict(ID, f"function {name} was deleted meanwhile; deploy it anew")
@@ -349,13 +423,16 @@ class Catalogue:
         """
         _check_shares(shares)
         made, head = [], found.head
+        allowed = await self._allowed(found)
         for number in sorted(shares, reverse=True):
             kept = await self.kept(found, number)
             check_runs(found, kept.version)
-            made.append(versions.share_of(kept, head.secrets, shares[number]))
+            may = allowed.limits(kept.version)
+            made.append(versions.share_of(kept, head.secrets, may, shares[number]))
         routes = [route for share in made for route in share.routes]
         _, claims = await self._claiming.claim(found.which, found, routes, who)
-        return await self._change(found, msgspec.structs.replace(head, shares=made), *claims)
+        after = msgspec.structs.replace(head, shares=made)
+        return await self._change(found, after, allowed.check, *claims)
 
     async def forget_secret(self, found: Found, secret: str) -> Found:
         """Remove a secret; versions that need it cannot be run any more.
@@ -368,21 +445,24 @@ class Catalogue:
         if secret not in head.secrets:
             raise errors.NotFound(ID, f"function {which.name} has no secret {secret[:100]}")
         marks = {name: mark for name, mark in head.secrets.items() if name != secret}
+        allowed = await self._allowed(found)
         shares = []
         for share in head.shares:
             version = await self.version(found, share.number)
             # Another key, by which what runs with it is loaded anew, and fails.
-            shares.append(msgspec.structs.replace(share, key=versions.key_of(version, marks)))
+            key = versions.key_of(version, marks, allowed.limits(version))
+            shares.append(msgspec.structs.replace(share, key=key))
         after = msgspec.structs.replace(head, secrets=marks, shares=shares)
-        return await self._change(found, after, self.secrets.forget(which, secret))
+        forgotten = self.secrets.forget(which, secret)
+        return await self._change(found, after, allowed.check, forgotten)
 
     async def _change(self, found: Found, head: Head, *ops: Op) -> Found:
         head = msgspec.structs.replace(head, updated=versions.stamp(self._clock.time()))
         try:
             version = await self._tables.heads.batch([heads.write(found.which, head, found), *ops])
         except errors.Conflict:
-            await self._check_same(found.which, found)
-            raise
+            await self._still(found.which, found)
+            raise busy(found.name) from None
         return Found(found.which, head, version)
 
     # Whose a name is.

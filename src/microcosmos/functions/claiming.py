@@ -55,6 +55,15 @@ class Claiming:
         await self.claim(which, found, routes, who)
         return found
 
+    async def owner(self, namespace: str, name: str, who: Claimant) -> str:
+        """Whose a new function is to be.
+
+        Raises:
+            errors.Conflict: the name is another's.
+        """
+        which = Which(namespace, name)
+        return _owner(which, await self._claims.family(namespace, name), who)
+
     async def claim(
         self, which: Which, found: Found | None, routes: Sequence[str], who: Claimant
     ) -> tuple[str, list[Op]]:

@@ -8,12 +8,15 @@ from typing import Any, TypeVar
 import msgspec
 
 from microcosmos.base import codec
+from microcosmos.monitor.ledger.wire import By, Consumption, ConsumptionRequest
 from microcosmos.rpc import Client
 
-from .interface import Counts, Draft, Finding, Function, Unit, Version
+from .interface import Counts, Draft, Finding, Function, State, Unit, Version
 from .requests import (
     DEPLOYING,
     NAME,
+    AccountLimits,
+    Allotted,
     CountRequest,
     Diff,
     DiffRequest,
@@ -22,17 +25,24 @@ from .requests import (
     HistoryRequest,
     Invoked,
     InvokeRequest,
+    LimitsRequest,
     Listed,
     ListRequest,
     LogLine,
     LogsRequest,
     NameRequest,
     NumberRequest,
+    Pardoned,
     Pass,
     PassRequest,
+    QuotaRequest,
+    Quotas,
+    QuotasRequest,
     SecretRequest,
+    SetLimitsRequest,
     Sources,
     SplitRequest,
+    StrikeRequest,
     UnitRequest,
     Verified,
 )
@@ -106,13 +116,96 @@ class RemoteFunctions:
         """See `interface.Functions`."""
         return (await self._ask("Verify", NameRequest(name), Verified, DEPLOYING)).problems
 
-    async def consumption(self, name: str) -> Counts:
-        """See `interface.Functions`."""
-        return await self._ask("Consumption", NameRequest(name), Counts)
+    async def consumption(self, name: str = "", *, since: str = "", by: By = "") -> Consumption:
+        """See `interface.Functions`; all pages of the rows."""
+        request = ConsumptionRequest(name=name, since=since, by=by)
+        found: Consumption = await self._ask("Consumption", request, Consumption)
+        while found.next:
+            request = msgspec.structs.replace(request, after=found.next)
+            page: Consumption = await self._ask("Consumption", request, Consumption)
+            found.rows += page.rows
+            found.next = page.next
+        return found
 
     async def forget_secret(self, name: str, secret: str) -> None:
         """See `interface.Functions`."""
         await self._change("ForgetSecret", SecretRequest(name, secret), Any)
+
+    async def pardon(self, name: str) -> int:
+        """Forget the strikes of all versions of a function; how many versions had some."""
+        return (await self._change("Pardon", NameRequest(name), Pardoned)).versions
+
+    async def limits(self, account: str = "") -> AccountLimits:
+        """What the functions of an account may use; empty is one's own.
+
+        Raises:
+            errors.Forbidden: it is another's, and one is no admin.
+        """
+        return await self._ask("Limits", LimitsRequest(account), AccountLimits)
+
+    async def set_limits(
+        self,
+        account: str = "",
+        *,
+        defaults: Mapping[str, float] | None = None,
+        ceilings: Mapping[str, float] | None = None,
+        reset: bool = False,
+    ) -> AccountLimits:
+        """Say what the functions of an account may use, by the names of `Limits`; for admins.
+
+        Args:
+            account: whose; empty is one's own.
+            defaults: of what its functions do not say; what is not named stays.
+            ceilings: of what they may say; what is not named stays.
+            reset: whether all that was said before is forgotten first.
+
+        Raises:
+            errors.BadRequest: one is not well said.
+            errors.Forbidden: one is no admin.
+            errors.NotFound: there is no such account.
+        """
+        request = SetLimitsRequest(
+            account=account,
+            defaults=dict(defaults or {}),
+            ceilings=dict(ceilings or {}),
+            reset=reset,
+        )
+        return await self._change("SetLimits", request, AccountLimits)
+
+    async def set_quota(self, request: QuotaRequest) -> Allotted:
+        """Say how much of a measure may be used in each hour, day or month, from now on.
+
+        Raises:
+            errors.BadRequest: there is no such measure or period, or that is no amount.
+            errors.Forbidden: only an admin may, or an admin allows less.
+            errors.NotFound: there is no such function or account.
+        """
+        return await self._change("SetQuota", request, Allotted)
+
+    async def quotas(self, name: str = "", account: str = "") -> Sequence[Allotted]:
+        """Quotas that one may look at, and what is used of them.
+
+        Args:
+            name: those that hold for this function.
+            account: those that hold for this account.
+        """
+        found: list[Allotted] = []
+        after, more = "", True
+        while more:
+            request = QuotasRequest(name=name, account=account, after=after)
+            page: Quotas = await self._ask("Quotas", request, Quotas)
+            found += page.quotas
+            after, more = page.next, bool(page.next)
+        return found
+
+    async def delete_quota(self, request: QuotaRequest) -> None:
+        """Delete a quota; what it has refused is let in at once.
+
+        Raises:
+            errors.Forbidden: an admin has set it.
+            errors.NotFound: there is none.
+        """
+        await self._change("DeleteQuota", request, Any)
 
     async def logs(
         self, name: str, *, lines: int = 100, follow: bool = False
@@ -184,13 +277,22 @@ class PlatformFunctions:
         found: Pass = await _ask(self._client, "Pass", request, Pass, _ASKING)
         return found
 
+    async def strike(self, request: StrikeRequest) -> State:
+        """Give a version a strike; it is kept durably on return.
+
+        Raises:
+            errors.NotFound: there is no such version any more.
+        """
+        found: State = await _ask(self._client, "Strike", request, State, _ASKING)
+        return found
+
     async def count(self, worker: str, sequence: int, counts: Mapping[str, Counts]) -> None:
         """Add to what functions have used; it is kept durably on return.
 
         Args:
             worker: where; unique for ever. Its counts are sent one after the other.
             sequence: grows with each; what is sent again is not added again.
-            counts: by ``NAMESPACE/NAME``.
+            counts: as of `requests.CountRequest`.
         """
         request = CountRequest(worker, sequence, dict(counts))
         await _ask(self._client, "Count", request, Any, _ASKING)

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from . import placeholders
 from .interface import Version
 from .versions import Kept
 
@@ -57,6 +58,8 @@ def _settings(old: Side, new: Side) -> Iterator[str]:
 
 def _said(version: Version) -> list[str]:
     lines = []
+    uses = version.secret_uses.items()
+    lines += [f"secret_uses: {name}: {placeholders.shown(told)}" for name, told in uses]
     for name in _SETTINGS:
         value: Any = getattr(version, name)
         lines += [f"{name}: {one}" for one in (value if isinstance(value, list) else [value])]

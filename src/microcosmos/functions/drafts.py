@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import TypeVar
 
 import msgspec
 
@@ -13,7 +14,8 @@ from microcosmos.events.interface import Draft as EventDraft
 from microcosmos.events.interface import Schedule
 from microcosmos.events.schedule import check_schedule
 
-from . import forms
+from . import forms, limits, placeholders
+from .egress.headers import NAME, OURS
 from .interface import (
     GRANTS,
     MAX_ENV,
@@ -24,6 +26,7 @@ from .interface import (
     MAX_VALUE,
     Draft,
     Language,
+    SecretUse,
 )
 
 MAX_PATH = 255
@@ -40,6 +43,11 @@ MAX_TRIGGERS = 20
 
 MAX_PATTERN = 500
 """The most characters of a route."""
+
+MAX_USES = 20
+"""The most places where one secret is filled in."""
+
+T = TypeVar("T")
 
 EVENTS = "events:"
 CRON = "cron:"
@@ -83,6 +91,7 @@ def check(draft: Draft) -> Plan:
     main = forms.main_of(draft.files, draft.name, draft.main)
     language = forms.language_of(main, draft.language)
     forms.check_engine(draft.engine)
+    forms.check_isolation(draft.isolation)
     _check_text("message", draft.message)
     if len(draft.message) > MAX_MESSAGE:
         raise errors.TooLarge(
@@ -93,13 +102,18 @@ def check(draft: Draft) -> Plan:
     _check_values("secrets", draft.secrets, grants)
     if both := sorted(set(draft.env) & set(draft.secrets)):
         raise _bad("secrets", f"{both[0]} is a variable already; it is one or the other")
+    hosts = _hosts(draft.hosts)
+    uses = _secret_uses(draft.secret_uses, draft.secrets, hosts)
+    _check_useful(draft.secrets, uses, grants)
     planned = msgspec.structs.replace(
         draft,
         main=main,
-        hosts=_hosts(draft.hosts),
+        hosts=hosts,
+        secret_uses=uses,
         routes=_routes(draft.routes),
         grants=grants,
         on=_triggers(draft.on),
+        limits=limits.check("limits", draft.limits),
     )
     return Plan(draft=planned, main=main, language=language)
 
@@ -180,7 +194,7 @@ def _check_text(what: str, text: str) -> None:
 def _check_values(what: str, values: Mapping[str, str | None], grants: Collection[str]) -> None:
     if len(values) > MAX_ENV:
         raise errors.TooLarge(_ID, f"{what}: there are {len(values)}; at most {MAX_ENV}")
-    bindings = {grant.partition(":")[0] for grant in grants}
+    bindings = {grant.partition(":")[0] for grant in grants} - {placeholders.GRANT}
     for name, value in values.items():
         if not _VARIABLE.fullmatch(name) or name in _NO_VARIABLES:
             raise _bad(what, f"{name!r:.60} is no name; use up to 100 letters, digits and _")
@@ -200,9 +214,11 @@ def _grants(grants: list[str]) -> list[str]:
         word, colon, rest = grant.partition(":")
         if word not in GRANTS:
             raise _bad("grants", f"{grant!r:.60} is none; one of {', '.join(GRANTS)}")
-        if colon and word != "call":
+        if colon and word == placeholders.GRANT:
+            _check_variable("grants", rest)
+        elif colon and word != "call":
             raise _bad("grants", f"{grant!r:.60}: only call is narrowed, as in call:users.read")
-        if colon:
+        elif colon:
             try:
                 names.check_service(rest)
             except errors.BadRequest as exc:
@@ -210,18 +226,88 @@ def _grants(grants: list[str]) -> list[str]:
     return _once("grants", grants)
 
 
+def _check_variable(what: str, name: str) -> None:
+    if not _VARIABLE.fullmatch(name) or name in _NO_VARIABLES:
+        raise _bad(what, f"{name!r:.60} is no name; use up to 100 letters, digits and _")
+
+
+# Secrets: where they are filled in, and which may be read.
+
+
+def _secret_uses(
+    uses: Mapping[str, list[SecretUse]], secrets: Collection[str], hosts: list[str]
+) -> dict[str, list[SecretUse]]:
+    found: dict[str, list[SecretUse]] = {}
+    for name, places in uses.items():
+        if name not in secrets:
+            raise _bad(
+                "secret_uses", f"there is no secret {name:.60} with it; add --secret {name:.60}"
+            )
+        _few(f"secret_uses.{name}", places, MAX_USES)
+        told = [_secret_use(name, use, hosts) for use in places]
+        if told:
+            found[name] = _once(f"secret_uses.{name}", told)
+    return found
+
+
+def _secret_use(name: str, use: SecretUse, hosts: list[str]) -> SecretUse:
+    what = f"secret_uses.{name}"
+    host, header = _host(what, use.host), use.header.lower()
+    if not NAME.fullmatch(header) or len(header) > 100:
+        raise _bad(what, f"{use.header!r:.60} is no name of a header")
+    if header in OURS:
+        raise _bad(what, f"{header} is of the connection, and no secret is filled in there")
+    if hosts and not any(_covers(one, host) for one in hosts):
+        raise _bad(what, f"{host} is not among its hosts; add --allow-host {host}")
+    return SecretUse(host, header)
+
+
+def _covers(allowed: str, host: str) -> bool:
+    """Whether who may fetch from the one may fetch from all of the other."""
+    if allowed == host:
+        return True
+    name, colon, port = _cut(allowed)
+    other, _, at = _cut(host)
+    if colon and port != at:
+        return False
+    return other == name or (name.startswith("*.") and other.endswith(name[1:]))
+
+
+def _cut(host: str) -> tuple[str, str, str]:
+    """A host, and its port if it has one."""
+    name, colon, port = host.rpartition(":")
+    return (name, colon, port) if port.isdecimal() and name[-1:] != ":" else (host, "", "")
+
+
+def _check_useful(
+    secrets: Collection[str], uses: Mapping[str, list[SecretUse]], grants: Collection[str]
+) -> None:
+    """Refuse a secret with which a function could do nothing."""
+    for grant in grants:
+        word, _, name = grant.partition(":")
+        if word == placeholders.GRANT and name and name not in secrets:
+            raise _bad("grants", f"{grant}: there is no secret {name} with it; add --secret {name}")
+    if useless := placeholders.useless(secrets, uses, grants):
+        name = useless[0]
+        detail = f"nothing says what {name} is for: --secret-use {name}=HOST[/HEADER] has it filled"
+        raise _bad("secrets", f"{detail} in there, --grant secret:{name} lets the code read it")
+
+
 # What it may reach, what reaches it, what runs it.
 
 
 def _hosts(hosts: list[str]) -> list[str]:
     _few("hosts", hosts, MAX_HOSTS)
-    for host in hosts:
-        found = _HOST.fullmatch(host) or _HOST6.fullmatch(host)
-        port = found.groups()[-1] if found else None
-        if not found or (port and not 0 < int(port[1:]) < 65536):
-            detail = f"{host!r:.80} is none; write example.org, *.example.org or 127.0.0.1:8000"
-            raise _bad("hosts", detail)
-    return _once("hosts", [host.lower() for host in hosts])
+    return _once("hosts", [_host("hosts", host) for host in hosts])
+
+
+def _host(what: str, host: str) -> str:
+    found = _HOST.fullmatch(host) or _HOST6.fullmatch(host)
+    port = found.groups()[-1] if found else None
+    if not found or (port and not 0 < int(port[1:]) < 65536):
+        detail = f"{host!r:.80} is none; write example.org, *.example.org or 127.0.0.1:8000"
+        raise _bad(what, detail)
+    return host.lower()
 
 
 def _routes(routes: list[str]) -> list[str]:
@@ -276,16 +362,17 @@ def _schedule(text: str) -> str:
     return when
 
 
-def _few(what: str, found: list[str], most: int) -> None:
+def _few(what: str, found: Sequence[object], most: int) -> None:
     if len(found) > most:
         raise errors.TooLarge(_ID, f"{what}: there are {len(found)}; at most {most}")
 
 
-def _once(what: str, found: list[str]) -> list[str]:
+def _once(what: str, found: list[T]) -> list[T]:
     """The same, if nothing is said twice."""
     for at, one in enumerate(found):
         if one in found[:at]:
-            raise _bad(what, f"{one} is said twice")
+            shown = f"{one.host}/{one.header}" if isinstance(one, SecretUse) else one
+            raise _bad(what, f"{shown} is said twice")
     return found
 
 

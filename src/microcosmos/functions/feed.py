@@ -10,7 +10,8 @@ from microcosmos.base import errors
 from microcosmos.store import Change
 
 from .heads import ID, Tables, found, live
-from .interface import News
+from .interface import Exhausted, News
+from .spent import Spending
 
 SLICE = 500
 """Functions that are told of at once to who follows."""
@@ -26,9 +27,11 @@ class Feed:
 
     Args:
         tables: where functions are kept.
+        spending: which quotas are used up.
     """
 
-    def __init__(self, tables: Tables) -> None:
+    def __init__(self, tables: Tables, spending: Spending | None = None) -> None:
+        self._spending = spending or Spending()
         self._heads = tables.heads
         self._about = tables.about
         self._closed = asyncio.Event()
@@ -45,16 +48,22 @@ class Feed:
         """
         own = await self._epoch()
         since = sequence if epoch == own else None
+        seen = -1
         while True:
             if since is None:
-                since = await self._heads.version()
+                since, seen = await self._heads.version(), self._spending.changes
                 async for news in self._all(own, since):
                     yield news
             try:
                 async with self._heads.watch(since=since) as changes:
-                    async for change in self._until_closed(changes):
-                        since = change.version
-                        yield _news(own, change)
+                    async for change in self._until_closed(changes, seen):
+                        if change is not None:
+                            since = change.version
+                            yield _news(own, change)
+                        else:
+                            # Whoever comes back is told too: nobody knows what he has heard.
+                            seen = self._spending.changes
+                            yield News(epoch=own, sequence=since, spent=self._spending.now)
             except errors.Conflict:
                 # Too long ago, or not yet: the store has been put back.
                 since = None
@@ -62,27 +71,38 @@ class Feed:
     async def _all(self, epoch: str, sequence: int) -> AsyncIterator[News]:
         """All functions, in slices; what changes meanwhile is told after them once more."""
         after, fresh, more = "", True, True
+        spent: list[Exhausted] | None = self._spending.now
         while more:
             records = await self._heads.read(after=after, limit=SLICE)
             more = len(records) == SLICE
             known = [live(found(one.key, one.value, one.version)) for one in records]
-            yield News(epoch=epoch, sequence=sequence, fresh=fresh, more=more, live=known)
-            after, fresh = records[-1].key if records else "", False
+            yield News(
+                epoch=epoch, sequence=sequence, fresh=fresh, more=more, live=known, spent=spent
+            )
+            after, fresh, spent = records[-1].key if records else "", False, None
 
-    async def _until_closed(self, changes: AsyncIterator[Change]) -> AsyncIterator[Change]:
+    async def _until_closed(
+        self, changes: AsyncIterator[Change], seen: int
+    ) -> AsyncIterator[Change | None]:
+        """Changes as they come; None where the quotas that are used up are others by now."""
         closed = asyncio.ensure_future(self._closed.wait())
+        change = asyncio.ensure_future(anext(changes))
+        spent = asyncio.ensure_future(self._spending.changed(seen))
         try:
             while True:
-                change = asyncio.ensure_future(anext(changes))
-                try:
-                    await asyncio.wait((change, closed), return_when=asyncio.FIRST_COMPLETED)
-                    if not change.done():
-                        raise errors.Unavailable(ID, "the core stops")
-                finally:
-                    change.cancel()
-                yield change.result()
+                waited = (change, spent, closed)
+                await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
+                if change.done():
+                    yield change.result()
+                    change = asyncio.ensure_future(anext(changes))
+                elif spent.done():
+                    spent = asyncio.ensure_future(self._spending.changed(self._spending.changes))
+                    yield None
+                else:
+                    raise errors.Unavailable(ID, "the core stops")
         finally:
-            closed.cancel()
+            for waiting in (change, spent, closed):
+                waiting.cancel()
 
     async def _epoch(self) -> str:
         """What tells this store from another."""

@@ -13,8 +13,9 @@ import msgspec
 from microcosmos.base import codec, errors
 from microcosmos.rpc import Client
 
-from .interface import Live, News
+from .interface import Live, News, Spent
 from .requests import NAME, FollowRequest
+from .spent import Key, by_key, of
 
 PAUSE = 0.1
 """Seconds until functions that could not be followed are asked for again; they double."""
@@ -53,6 +54,7 @@ class Known:
         self._client = client.own()
         self._functions: dict[_Key, Live] = {}
         self._coming: dict[_Key, Live] | None = None
+        self._spent: dict[Key, Spent] = {}
         self._since = FollowRequest()
         self._listeners: list[Listener] = []
         self._task: asyncio.Task[None] | None = None
@@ -125,6 +127,11 @@ class Known:
         if news.fresh:
             self._coming = {}
         live = {(one.namespace, one.name): one for one in news.live}
+        if news.spent is not None:
+            self._spent = by_key(news.spent)
+            if self._coming is None:
+                live = {**self._functions, **live}
+        live = {key: self._limited(one) for key, one in live.items()}
         changes: list[tuple[_Key, Live | None]] = []
         if self._coming is None:
             changes = self._changed(live, news.gone)
@@ -139,6 +146,11 @@ class Known:
         for (namespace, name), now in changes:
             for listener in self._listeners:
                 self._call(listener, namespace, name, now)
+
+    def _limited(self, live: Live) -> Live:
+        """A function with what its quotas say."""
+        spent = of(live, self._spent)
+        return live if spent == live.spent else msgspec.structs.replace(live, spent=spent)
 
     def _changed(self, live: dict[_Key, Live], gone: list[_Key]) -> list[tuple[_Key, Live | None]]:
         """Take over changes, and return those that are some."""

@@ -8,7 +8,7 @@ from typing import get_args
 
 from microcosmos.base import errors
 
-from .interface import Engine, Form, Language
+from .interface import Engine, Form, Isolation, Language
 
 LANGUAGES: Mapping[str, Language] = {
     ".js": "javascript",
@@ -127,6 +127,30 @@ def engine_of(language: Language, form: Form, said: str = "") -> Engine:
             return engine
     detail = f"engine: a {form} in {language} runs on {' or '.join(engines)}, not on {said}"
     raise errors.BadRequest(_ID, detail)
+
+
+def check_isolation(said: str) -> None:
+    """Refuse a level of isolation that there is not.
+
+    Raises:
+        errors.BadRequest: it is none.
+    """
+    if said and said not in get_args(Isolation):
+        known = ", ".join(get_args(Isolation))
+        raise errors.BadRequest(_ID, f"isolation: {said!r:.40} is none; one of {known}")
+
+
+def isolation_of(engine: Engine, language: Language, form: Form, said: str = "") -> Isolation:
+    """What a version is kept apart by.
+
+    Raises:
+        errors.BadRequest: its engine cannot be.
+    """
+    for isolation in get_args(Isolation):
+        if isolation == (said or "isolate") and (said != "wasm" or engine == "quickjs"):
+            return isolation  # type: ignore[no-any-return]
+    detail = f"isolation: wasm runs a script or handler in JavaScript on quickjs; a {form} in "
+    raise errors.BadRequest(_ID, f"{detail}{language} on {engine} can have --isolation process")
 
 
 def links(files: Mapping[str, str], main: str, language: Language) -> bool:

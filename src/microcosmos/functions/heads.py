@@ -43,6 +43,12 @@ class Head(msgspec.Struct, frozen=True, kw_only=True):
     secrets: dict[str, str] = {}
 
     @property
+    def told(self) -> Head:
+        """What people say of it, without what follows from the limits of its account."""
+        shares = [msgspec.structs.replace(share, key="", wall=0.0) for share in self.shares]
+        return msgspec.structs.replace(self, shares=shares)
+
+    @property
     def live(self) -> int:
         """The newest version that gets requests."""
         return max(share.number for share in self.shares)
@@ -81,11 +87,20 @@ class Tables:
         self.code = self.heads.part("code")
         self.secrets = self.heads.part("secrets")
         self.counts = self.heads.part("counts")
-        self.told = self.heads.part("told")
         self.families = self.heads.part("families")
         self.announced = self.heads.part("announced")
         self.gone = self.heads.part("gone")
         self.about = self.heads.part("about")
+        self.allowances = self.heads.part("allowances")
+        self.strikes = self.heads.part("strikes")
+        self.quotas = self.heads.part("quotas")
+        self.quotas_of_many = self.heads.part("quotas_of_many")
+        self.warned = self.heads.part("warned")
+
+    @property
+    def of_versions(self) -> Sequence[Store]:
+        """Those that have records by `Which.version`."""
+        return self.versions, self.sources, self.code, self.strikes
 
     async def find(self, namespace: str, name: str) -> Found | None:
         """A function; None if there is none."""

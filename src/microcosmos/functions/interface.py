@@ -7,6 +7,9 @@ from typing import Literal, Protocol
 
 import msgspec
 
+from microcosmos.monitor.ledger import Counts as Counts
+from microcosmos.monitor.ledger.wire import By, Consumption
+
 API_VERSION = "1.0.0"
 """What functions see, as a semantic version; a version keeps that of the day of its deploy."""
 
@@ -232,6 +235,22 @@ class Spent(msgspec.Struct, frozen=True):
     detail: str
 
 
+class Exhausted(msgspec.Struct, frozen=True, kw_only=True):
+    """Whose quota is used up: a function's, an account's, or else a namespace's.
+
+    Attributes:
+        namespace: where.
+        name: of the function; empty of the others.
+        account: whose functions it is; empty of the others.
+        spent: until when, and why.
+    """
+
+    namespace: str
+    name: str = ""
+    account: str = ""
+    spent: Spent
+
+
 class Live(msgspec.Struct, frozen=True, kw_only=True):
     """A function as those know it who run it.
 
@@ -260,6 +279,7 @@ class News(msgspec.Struct, frozen=True, kw_only=True):
         more: whether what belongs to this follows at once.
         live: functions that are new or different.
         gone: namespace and name of those that are no more.
+        spent: all quotas that are used up, of all functions; None if they are what they were.
     """
 
     epoch: str
@@ -268,6 +288,7 @@ class News(msgspec.Struct, frozen=True, kw_only=True):
     more: bool = False
     live: list[Live] = []
     gone: list[tuple[str, str]] = []
+    spent: list[Exhausted] | None = None
 
 
 class Unit(msgspec.Struct, frozen=True, kw_only=True):
@@ -341,32 +362,6 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     until: str
 
 
-class Counts(msgspec.Struct, kw_only=True):
-    """What a function has used, since its first deploy or since they were last taken.
-
-    The first four are CosmoCompute's.
-
-    Attributes:
-        requests: that were answered, whatever the answer.
-        response_bytes: of the bodies of answers.
-        execution_ns: nanoseconds between the beginnings of requests and their answers.
-        byte_ms: sum over requests of the heap's bytes times the milliseconds that they took.
-        errors: of the requests, those that the function failed.
-        cpu_ns: nanoseconds of the processor; on deno shared out by the requests' run times.
-        fetches: sub-requests.
-        cold_starts: loadings.
-    """
-
-    requests: int = 0
-    response_bytes: int = 0
-    execution_ns: int = 0
-    byte_ms: int = 0
-    errors: int = 0
-    cpu_ns: int = 0
-    fetches: int = 0
-    cold_starts: int = 0
-
-
 class Function(msgspec.Struct, frozen=True, kw_only=True):
     """A function as people look at it.
 
@@ -379,6 +374,7 @@ class Function(msgspec.Struct, frozen=True, kw_only=True):
         updated: when that was last changed.
         url: the path of its family on the gateway.
         secrets: names of those that are kept.
+        limits: what a request of `version` may use.
         states: of versions that have misbehaved, by ``v1``.
     """
 
@@ -390,6 +386,7 @@ class Function(msgspec.Struct, frozen=True, kw_only=True):
     updated: str
     url: str
     secrets: list[str] = []
+    limits: Limits = Limits()
     states: dict[str, State] = {}
 
 
@@ -449,8 +446,18 @@ class Functions(Protocol):
     async def verify(self, name: str) -> Sequence[str]:
         """What is wrong with the chain of versions; nothing is as it should be."""
 
-    async def consumption(self, name: str) -> Counts:
-        """What it has used."""
+    async def consumption(self, name: str = "", *, since: str = "", by: By = "") -> Consumption:
+        """What it has used; without a name all that one may look at.
+
+        Args:
+            name: of the function.
+            since: from when on, ``24h``, ``2026-11-01``; empty is ever.
+            by: what its rows are: ``version``, ``hour``, ``day``, and without a name ``account`` or
+                ``namespace``; unless said functions.
+
+        Raises:
+            errors.BadRequest: that is no question.
+        """
 
     async def forget_secret(self, name: str, secret: str) -> None:
         """Remove a secret; versions that need it cannot be run any more."""

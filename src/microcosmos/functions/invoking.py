@@ -20,14 +20,19 @@ LARGEST = 6 * 1024 * 1024
 LONGEST = 60.0
 """Seconds that an invocation may take, unless its caller has less."""
 
-_METHOD = re.compile(r"[A-Z]{1,20}")
-# Of the connection, not of the request; and what is said here.
-_OWN = frozenset(
+METHOD = re.compile(r"[A-Z]{1,20}")
+"""What may be the method of a request."""
+
+SAFE = frozenset(("GET", "HEAD", "OPTIONS"))
+"""Methods of requests that may be sent twice."""
+
+OWN = frozenset(
     {
         *("authorization", "connection", "content-length", "expect", "host", "keep-alive"),
         *("micro-namespace", "micro-trace", "te", "trailer", "transfer-encoding", "upgrade"),
     }
 )
+"""Headers of the connection, not of the request; and what is said here."""
 
 
 class ByGateway:
@@ -67,12 +72,12 @@ async def _sent(
     pool: httpcore.AsyncConnectionPool, api: str, request: InvokeRequest, timeout: float
 ) -> Invoked:
     method = request.method.upper()
-    if not _METHOD.fullmatch(method):
+    if not METHOD.fullmatch(method):
         raise errors.BadRequest(NAME, f"method: {request.method!r:.40} is none")
     limits = dict.fromkeys(("connect", "read", "write", "pool"), timeout)
     async with pool.stream(
         method,
-        f"{api}{_target(request)}",
+        f"{api}{target_of(request)}",
         headers=_headers(request),
         content=request.body,
         extensions={"timeout": limits},
@@ -89,7 +94,7 @@ async def _sent(
         return Invoked(status=response.status, headers=headers, body=bytes(body))
 
 
-def _target(request: InvokeRequest) -> str:
+def target_of(request: InvokeRequest) -> str:
     """The path and the query string of a request."""
     asked = urlsplit(f"//x/{request.path.lstrip('/')}")
     path = path_of(request.name)
@@ -103,7 +108,7 @@ def _headers(request: InvokeRequest) -> list[tuple[bytes, bytes]]:
     found = []
     for name, value in request.headers:
         title, text = context.sendable(name, value)
-        if title.lower() not in _OWN:
+        if title.lower() not in OWN:
             found.append((title, text))
     found.append((context.NAMESPACE, here.namespace))
     if here.trace:

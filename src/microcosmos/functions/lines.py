@@ -7,7 +7,7 @@ ends what is late, and sees which worker does not answer.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from types import TracebackType
 
 from microcosmos.base import errors
@@ -27,9 +27,39 @@ from microcosmos.rpc.frames import (
 from microcosmos.rpc.line import Line
 
 from .bodies import Inflow, Outflow
+from .failing import counted
+from .owing import (
+    LOST,
+    UNLOADED,
+    Lost,
+    Parts,
+    Streamed,
+    Suspect,
+    Unloaded,
+    Waiting,
+    asked,
+    end,
+    fail,
+    late,
+    lost,
+    owed,
+)
 from .watch import Watch
 from .wire import ASKED, REPLY_HEAD, REQUEST_HEAD, STREAMED, unpack_reply
 from .workers import Suspicion, Verdict
+
+__all__ = [
+    "LOST",
+    "UNLOADED",
+    "Lines",
+    "Lost",
+    "Streamed",
+    "Suspect",
+    "Unloaded",
+    "WorkerLine",
+    "late",
+    "lost",
+]
 
 TICK = 0.01
 """Seconds between two looks at workers that owe answers."""
@@ -37,72 +67,14 @@ TICK = 0.01
 _LATE_EVERY = 3
 """Of so many looks one is for what is late: there may be many requests, and few are."""
 
-LOST = "functions.lost"
-"""The id of what was not answered because of its worker."""
-
-UNLOADED = "functions.unloaded"
-"""The id by which a worker says that it does not know a slot."""
-
 DEAD_FOR = 1.0
 """Seconds for which a worker that hung up is not called again: it is dying, and may still take
 a line, though it will never read what comes by it."""
 
-_VERDICT = 2.0
-"""Seconds for which the host's word about a lost worker is waited for."""
-
 _LAST = ASKED - 1
-
-Suspect = Callable[[Suspicion], Awaitable[Verdict]]
-"""Tells the host of a worker that does not answer."""
 
 AskedFrame = Callable[[int, int, bytes], None]
 """Takes the kind, stream and payload of what a worker asks."""
-
-
-class Lost(errors.ConnectionLost):
-    """The line to a worker broke before it had answered."""
-
-
-class Unloaded(errors.Unavailable):
-    """A worker does not know a slot, and has done nothing."""
-
-
-class Streamed(bytes):
-    """The payload of a REPLY whose body follows.
-
-    Attributes:
-        body: what follows; who does not read it to its end cancels it.
-    """
-
-    body: Inflow
-
-
-def _nothing() -> None:
-    pass
-
-
-class Parts:
-    """What goes and comes in parts on a stream of a line.
-
-    Attributes:
-        outflow: the body of the request, if that goes in parts.
-        inflow: the body of the answer, once that has begun.
-        accepted: called when the worker is seen to have taken the request up.
-    """
-
-    __slots__ = ("accepted", "inflow", "outflow")
-
-    def __init__(self, outflow: Outflow | None = None) -> None:
-        self.outflow = outflow
-        self.inflow: Inflow | None = None
-        self.accepted: Callable[[], None] = _nothing
-
-    def end(self, failure: errors.Error | None = None) -> None:
-        """Neither goes on."""
-        if self.outflow is not None:
-            self.outflow.close()
-        if self.inflow is not None:
-            self.inflow.end(failure)
 
 
 class WorkerLine(Line):
@@ -134,7 +106,7 @@ class WorkerLine(Line):
         self.ended: asyncio.Future[None] = self._loop.create_future()
         self._lines = lines
         self._number = 0
-        self._waiting: dict[int, tuple[asyncio.Future[bytes], float, str]] = {}
+        self._waiting: Waiting = {}
         self._parts: dict[int, Parts] = {}
         self._beats: list[asyncio.Future[None]] = []
         self._watch = Watch(pid)
@@ -251,7 +223,7 @@ class WorkerLine(Line):
         for number in [number for number, (_, due, _) in self._waiting.items() if due <= now]:
             future = self._waiting[number][0]
             self.abandon(number)
-            _fail(future, late())
+            fail(future, late())
 
     @property
     def living(self) -> bool:
@@ -297,7 +269,7 @@ class WorkerLine(Line):
         future = known[0]
         if len(payload) < REPLY_HEAD.size:
             self.abort()
-            _fail(future, Lost(LOST, "its worker does not keep to the protocol"))
+            fail(future, Lost(LOST, "its worker does not keep to the protocol"))
             return
         if payload[2] & STREAMED:
             payload = self._streamed(stream, payload)
@@ -325,7 +297,8 @@ class WorkerLine(Line):
         known = self._waiting.pop(stream, None)
         parts = self._parts.pop(stream, None)
         if known is not None:
-            _fail(known[0], Unloaded(error.id, error.detail) if error.id == UNLOADED else error)
+            unloaded = error.id == UNLOADED
+            fail(known[0], Unloaded(error.id, error.detail) if unloaded else counted(error))
         if parts is not None:
             parts.end(error)
         self._leave()
@@ -360,20 +333,14 @@ class WorkerLine(Line):
                 future.set_result(None)
 
     def _suspect(self, burned: float) -> None:
-        suspect = self._lines.suspect
-        if suspect is None:
+        if self._lines.suspect is None:
             self._watch.heard()
             return
-        keys = sorted({key for _, _, key in self._waiting.values() if key})
-        self._verdict = apart(self._judged(suspect, keys, burned), "suspect")
+        suspicion = Suspicion(self.pid, burned, owed(self._waiting), self._watch.first)
+        self._verdict = apart(self._judged(self._lines.suspect, suspicion), "suspect")
 
-    async def _judged(self, suspect: Suspect, keys: list[str], burned: float) -> Verdict:
-        try:
-            async with asyncio.timeout(_VERDICT):
-                verdict = await suspect(Suspicion(self.pid, burned, keys))
-        except (errors.Error, TimeoutError):
-            # The host is away. It, or the next one, is told again.
-            verdict = Verdict(False)
+    async def _judged(self, suspect: Suspect, suspicion: Suspicion) -> Verdict:
+        verdict = await asked(suspect, suspicion)
         if not verdict.ended and self.open:
             self._verdict = None
             self._watch.heard()
@@ -385,18 +352,23 @@ class WorkerLine(Line):
         self._lives()
         if not self.ended.done():
             self.ended.set_result(None)
-        if self._verdict is None:
-            self._fail_all("")
-        else:
-            self._verdict.add_done_callback(lambda task: self._fail_all(_guilty(task)))
-
-    def _fail_all(self, guilty: str) -> None:
         waiting, self._waiting = self._waiting, {}
         parts, self._parts = self._parts, {}
-        for future, _, key in waiting.values():
-            _fail(future, _burned() if guilty and key == guilty else _lost())
-        for each in parts.values():
-            each.end(_lost())
+        # Answers that have begun are cut off; whose fault that was is not waited for.
+        for number in [number for number in parts if number not in waiting]:
+            parts.pop(number).end(lost())
+        suspect, answers = self._lines.suspect, owed(waiting)
+        if not answers or self.given_up or suspect is None:
+            end(waiting, parts, Verdict(True))
+            return
+        inquest = apart(self._inquest(suspect, answers), "inquest")
+        inquest.add_done_callback(lambda task: end(waiting, parts, _result(task)))
+
+    async def _inquest(self, suspect: Suspect, answers: dict[str, int]) -> Verdict:
+        """Why the worker is no more, as its host knows it."""
+        if self._verdict is not None and (verdict := await self._verdict).ended:
+            return verdict
+        return await asked(suspect, Suspicion(self.pid, owed=answers, lost=True))
 
 
 class Lines:
@@ -451,7 +423,7 @@ class Lines:
         if (line := self.get(socket)) is not None:
             return line
         if self._dead and self._dead.get(socket, 0.0) > self._loop.time():
-            raise _lost()
+            raise lost()
         opening = self._opening.get(socket)
         if opening is None:
             # What comes on the line later is for others than who has it opened.
@@ -464,7 +436,7 @@ class Lines:
         try:
             await self._loop.create_unix_connection(lambda: line, socket)
         except OSError:
-            raise _lost() from None
+            raise lost() from None
         if line.usable:
             self._open[socket] = line
         return line
@@ -500,28 +472,9 @@ class Lines:
         self._timer = self._loop.call_later(TICK, self._tick) if busy else None
 
 
-def _fail(future: asyncio.Future[bytes], error: errors.Error) -> None:
-    if not future.done():
-        future.set_exception(error)
-
-
-def _guilty(task: asyncio.Task[Verdict]) -> str:
-    return "" if task.cancelled() or task.exception() is not None else task.result().guilty
+def _result(task: asyncio.Task[Verdict]) -> Verdict:
+    return Verdict(False) if task.cancelled() or task.exception() is not None else task.result()
 
 
 def _no_host() -> errors.Error:
     return errors.Unavailable("functions", "nobody here answers a worker; ask its host")
-
-
-def _lost() -> Lost:
-    return Lost(LOST, "its worker ended before it had answered; try again")
-
-
-def late() -> errors.Error:
-    """The error of what was not answered in time."""
-    return errors.Unavailable("functions.limit.wall", "the function took too long to answer")
-
-
-def _burned() -> errors.Error:
-    detail = "the function used the processor for too long without a pause, and was ended"
-    return errors.Unavailable("functions.limit.cpu", detail)

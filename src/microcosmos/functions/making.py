@@ -9,7 +9,8 @@ from microcosmos.base import codec, errors
 
 from . import forms
 from .drafts import EVENTS, Plan
-from .interface import Finding, Form
+from .interface import Finding, Form, Limits
+from .limits import DEFAULTS
 from .showing import shown
 from .versions import Made
 from .wire import Checked, Source
@@ -33,12 +34,17 @@ class Engines(Protocol):
         """Make several files one program."""
 
 
-async def make(plan: Plan, engines: Engines) -> Made | Sequence[Finding]:
+async def make(plan: Plan, engines: Engines, limits: Limits = DEFAULTS) -> Made | Sequence[Finding]:
     """What a plan becomes, or what is wrong with its sources.
+
+    Args:
+        plan: a draft that is well said.
+        engines: look at sources.
+        limits: what it may use.
 
     Raises:
         errors.BadRequest: something else about it is wrong.
-        errors.TooLarge: the program would be over `MAX_PROGRAM`.
+        errors.TooLarge: the program would be over `MAX_PROGRAM`, or its own limit.
         errors.Unavailable: nobody is there who could look at it.
     """
     draft, main, language = plan.draft, plan.main, plan.language
@@ -56,6 +62,7 @@ async def make(plan: Plan, engines: Engines) -> Made | Sequence[Finding]:
             ]
         form = cast("Form", checked.form)
         engine = forms.engine_of(language, form, draft.engine)
+        isolation = forms.isolation_of(engine, language, form, draft.isolation)
         _check_triggers(draft.on, form, checked.handlers, main)
         if form == "module" and forms.links(files, main, language):
             bundle = await engines.bundle(Bundling(files=files, main=main, language=language))
@@ -69,6 +76,9 @@ async def make(plan: Plan, engines: Engines) -> Made | Sequence[Finding]:
         raise errors.Unavailable(_ID, detail) from None
     if form == "module" and "default" not in files[main]:
         return [Finding(file=main, message=_NO_DEFAULT)]
+    if (size := len(code.encode())) > limits.code:
+        most = f"{limits.code:,}; deploy with --limit code=…"
+        raise errors.TooLarge("functions.limit.code", f"{main}: {size:,} bytes; at most {most}")
     if (size := len(codec.encode(code))) > MAX_PROGRAM:
         limit = MAX_PROGRAM // (1024 * 1024)
         detail = f"{main}: with all that it imports it has {size:,} bytes; at most {limit} MiB"
@@ -81,6 +91,7 @@ async def make(plan: Plan, engines: Engines) -> Made | Sequence[Finding]:
         engine=engine,
         code=code,
         linked=code != files[main],
+        isolation=isolation,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from microcosmos.base import errors
+from microcosmos.monitor.ledger.ledger import Ledger
 from microcosmos.store import Delete, Write
 
 from .conflicts import Claims
@@ -23,11 +24,13 @@ class Removal:
     Args:
         tables: where functions are kept.
         claims: whose families are.
+        ledger: what they have used.
     """
 
-    def __init__(self, tables: Tables, claims: Claims) -> None:
+    def __init__(self, tables: Tables, claims: Claims, ledger: Ledger) -> None:
         self._tables = tables
         self._claims = claims
+        self._ledger = ledger
 
     async def delete(self, which: Which) -> None:
         """Delete a function with its history, secrets and counts.
@@ -40,28 +43,28 @@ class Removal:
             found = await self._tables.get(which.namespace, which.name)
             if found.which != which:
                 return
-            if await self._tried(found):
-                await self._sweep(which.prefix)
+            if version := await self._tried(found):
+                await self._sweep(which.prefix, version)
                 return
         raise busy(which.name)
 
-    async def _tried(self, found: Found) -> bool:
-        """Delete a function once; False if somebody was quicker."""
+    async def _tried(self, found: Found) -> int:
+        """Delete a function once; the version of that, or 0 if somebody was quicker."""
         which, tables = found.which, self._tables
         seen = await self._claims.family(which.namespace, which.name)
         last = not await self._in_family(which)
         ops = [
             Delete(which.key, version=found.version),
             Delete(which.key, table=tables.counts.scope[1]),
+            *await self._ledger.leave(which.namespace, "function", which.name),
             *self._claims.leave(which, seen, last=last),
             # What is left is removed by `tidy` if this process ends now.
             Write(which.prefix, b"", table=tables.gone.scope[1]),
         ]
         try:
-            await tables.heads.batch(ops)
+            return await tables.heads.batch(ops)
         except errors.Conflict:
-            return False
-        return True
+            return 0
 
     async def _in_family(self, which: Which) -> bool:
         """Whether there are other functions in a function's family."""
@@ -82,12 +85,14 @@ class Removal:
 
     async def tidy(self) -> None:
         """Remove what a process that was killed has left of functions."""
-        for prefix in await self._tables.gone.list():
-            await self._sweep(prefix)
+        for record in await self._tables.gone.read():
+            await self._sweep(record.key, record.version)
 
-    async def _sweep(self, prefix: str) -> None:
+    async def _sweep(self, prefix: str, version: int) -> None:
         tables = self._tables
-        for table in (tables.versions, tables.sources, tables.code, tables.secrets):
+        namespace, name, _ = prefix.split("/", 2)
+        await self._ledger.sweep(namespace, "function", name, version)
+        for table in (*tables.of_versions, tables.secrets, tables.quotas):
             while keys := await table.list(prefix, limit=TOGETHER):
                 await table.batch([Delete(key) for key in keys])
         await tables.gone.delete(prefix)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from .interface import Counts, Finding, Function, Version
+from .interface import Counts, Finding, Function, Limits, Replay, Version
 
 NAME = "functions"
 
@@ -110,6 +110,110 @@ class SecretRequest(msgspec.Struct, frozen=True):
     secret: str
 
 
+class LimitsRequest(msgspec.Struct, frozen=True):
+    """An account; empty is that of whoever asks."""
+
+    account: str = ""
+
+
+class SetLimitsRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """What the functions of an account may use from now on, by the names of `Limits`.
+
+    Attributes:
+        account: whose; empty is that of whoever asks.
+        defaults: of what its functions do not say; what is not named stays.
+        ceilings: of what they may say; what is not named stays.
+        reset: whether all that was said before is forgotten first.
+    """
+
+    account: str = ""
+    defaults: dict[str, float] = {}
+    ceilings: dict[str, float] = {}
+    reset: bool = False
+
+
+class AccountLimits(msgspec.Struct, frozen=True, kw_only=True):
+    """What the functions of an account may use.
+
+    Attributes:
+        account: whose.
+        defaults: what an admin has said of it.
+        ceilings: what an admin has said of it.
+        default: what a function may use of which nothing is said.
+        ceiling: the most that one may be given.
+    """
+
+    account: str
+    defaults: dict[str, float]
+    ceilings: dict[str, float]
+    default: Limits
+    ceiling: Limits
+
+
+class QuotaRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """A quota: of a function, of all functions of an account, or else of the namespace.
+
+    Attributes:
+        name: of the function.
+        account: whose.
+        measure: as of `quotas.Quota`, and so are the others.
+        most: so much; nothing of a quota that is to be deleted.
+        period: for which.
+        soft: parts at which an event tells of it; None is 80 %.
+    """
+
+    measure: str
+    period: str
+    name: str = ""
+    account: str = ""
+    most: int | float = 0
+    soft: list[float] | None = None
+
+
+class QuotasRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """Quotas that one may look at; with a name or an account those that hold for it."""
+
+    name: str = ""
+    account: str = ""
+    after: str = ""
+    limit: int = PAGE
+
+
+class Allotted(msgspec.Struct, frozen=True, kw_only=True):
+    """A quota, and what is used of it.
+
+    Attributes:
+        name: of the function; empty of the others.
+        account: whose; empty of the others.
+        measure: as of `quotas.Quota`.
+        most: of it.
+        period: of it.
+        soft: of it.
+        by: of it.
+        used: in the period that it is.
+        until: when that is over, RFC 3339.
+        spent: whether requests are refused because of it.
+    """
+
+    name: str
+    account: str
+    measure: str
+    most: int | float
+    period: str
+    soft: list[float]
+    by: str
+    used: int | float
+    until: str
+    spent: bool
+
+
+class Quotas(msgspec.Struct, frozen=True):
+    """Quotas; more may come after ``next``, unless that is empty."""
+
+    quotas: list[Allotted]
+    next: str = ""
+
+
 class LogsRequest(msgspec.Struct, frozen=True):
     """The last lines of a function's log, and those that come."""
 
@@ -133,6 +237,7 @@ class InvokeRequest(msgspec.Struct, frozen=True, kw_only=True):
         path: below its family, with a query string if there is one.
         headers: pairs.
         body: bytes.
+        replay: the world to answer it in; None is the real one.
     """
 
     name: str
@@ -140,6 +245,7 @@ class InvokeRequest(msgspec.Struct, frozen=True, kw_only=True):
     path: str = ""
     headers: list[tuple[str, str]] = []
     body: bytes = b""
+    replay: Replay | None = None
 
 
 class Invoked(msgspec.Struct, frozen=True, kw_only=True):
@@ -182,13 +288,61 @@ class Pass(msgspec.Struct, frozen=True):
     expiry: float
 
 
+class RevealRequest(msgspec.Struct, frozen=True):
+    """A secret that is to be filled in; the egress alone can ask.
+
+    Attributes:
+        namespace: where the function lives.
+        name: of the function.
+        secret: its name.
+        proof: what only the core and the egress of a server know.
+    """
+
+    namespace: str
+    name: str
+    secret: str
+    proof: str
+
+
+class Revealed(msgspec.Struct, frozen=True):
+    """The value of a secret."""
+
+    value: str
+
+
+class StrikeRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that a version did to its worker.
+
+    Attributes:
+        namespace: where the function lives.
+        name: of the function.
+        number: of the version.
+        worker: which one; unique for ever. The same one is not counted twice.
+        reason: for people.
+        suspected: whether it may have been somebody else's doing.
+    """
+
+    namespace: str
+    name: str
+    number: int
+    worker: str
+    reason: str
+    suspected: bool = False
+
+
+class Pardoned(msgspec.Struct, frozen=True):
+    """How many versions had strikes."""
+
+    versions: int
+
+
 class CountRequest(msgspec.Struct, frozen=True):
     """What functions have used in a worker.
 
     Attributes:
         worker: which one; unique for ever.
         sequence: grows with each of a worker's; what is sent again has the same.
-        counts: by ``NAMESPACE/NAME``.
+        counts: by ``NAMESPACE/NAME/v3``, or ``NAMESPACE/NAME`` of no version in particular.
     """
 
     worker: str

@@ -33,14 +33,16 @@ class Target:
         endpoint: as the function's rules call it, ``Hello.Call``.
         share: the version.
         where: the version, as places are asked for.
+        spent: as of `interface.Live`.
     """
 
-    __slots__ = ("endpoint", "name", "namespace", "owner", "routes", "share", "where")
+    __slots__ = ("endpoint", "name", "namespace", "owner", "routes", "share", "spent", "where")
 
     def __init__(self, live: Live, share: Share) -> None:
         self.namespace = live.namespace
         self.name = live.name
         self.owner = live.owner
+        self.spent = live.spent
         self.endpoint = default_endpoint(live.name)
         self.share = share
         self.where = Where(live.namespace, live.name, share.number, share.key)
@@ -157,6 +159,8 @@ class _Function:
             or Target(live, share)
             for share in live.shares
         ]
+        for target in self.targets:
+            target.spent = live.spent
         self._sums = list(accumulate(share.weight for share in live.shares))
         self._routed = any(target.routes for target in self.targets)
         alone = len(self.targets) == 1 and not self._routed

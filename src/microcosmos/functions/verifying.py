@@ -12,12 +12,19 @@ from microcosmos.base import codec, errors
 from microcosmos.store import Store
 
 from . import versions
-from .heads import Found, Tables
+from .heads import Found, Head, Tables
+from .limits import Allowance
 from .versions import Chain, Kept, Link
 
 
-async def verify(tables: Tables, found: Found) -> tuple[list[str], int]:
-    """What is wrong with the chain of versions, and how many there are."""
+async def verify(tables: Tables, found: Found, allowance: Allowance) -> tuple[list[str], int]:
+    """What is wrong with the chain of versions, and how many there are.
+
+    Args:
+        tables: where functions are kept.
+        found: the function.
+        allowance: of its account.
+    """
     head = found.head
     chain = Chain(found.which)
     problems: list[str] = []
@@ -34,9 +41,14 @@ async def verify(tables: Tables, found: Found) -> tuple[list[str], int]:
         problems.append(f"the newest version is not v{head.number}, as the function has it")
     for share in head.shares:
         kept = shared.get(share.number)
-        if kept is None or share.key != versions.key_of(kept.version, head.secrets):
+        if kept is None or share.key != _key(kept, head, allowance):
             problems.append(f"v{share.number} gets requests, and is not what runs")
     return problems, head.number
+
+
+def _key(kept: Kept, head: Head, allowance: Allowance) -> str:
+    limits = allowance.limits(kept.version.limits)
+    return versions.key_of(kept.version, head.secrets, limits)
 
 
 async def _links(tables: Tables, found: Found) -> AsyncIterator[Link]:

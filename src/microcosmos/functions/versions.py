@@ -13,7 +13,18 @@ import msgspec
 
 from microcosmos.base import codec
 
-from .interface import API_VERSION, Draft, Engine, Form, Language, Share, Version
+from .interface import (
+    API_VERSION,
+    Draft,
+    Engine,
+    Form,
+    Isolation,
+    Language,
+    Limits,
+    Share,
+    Version,
+)
+from .limits import DEFAULTS
 
 T = TypeVar("T")
 
@@ -54,6 +65,7 @@ class Made(msgspec.Struct, frozen=True, kw_only=True):
         engine: what runs it.
         code: the whole program.
         linked: whether that was linked from the files.
+        isolation: what it is kept apart by.
     """
 
     draft: Draft
@@ -63,6 +75,7 @@ class Made(msgspec.Struct, frozen=True, kw_only=True):
     engine: Engine
     code: str
     linked: bool = False
+    isolation: Isolation = "isolate"
 
 
 class Which(msgspec.Struct, frozen=True):
@@ -187,6 +200,9 @@ def first_or_next(
         date=stamp(time),
         code=digest(made.code),
         values=digest_of_values(draft.env, salt),
+        isolation=made.isolation,
+        limits=draft.limits,
+        secret_uses=draft.secret_uses,
     )
     return sealed(which, version, draft.files)
 
@@ -205,28 +221,34 @@ def stamp(time: float) -> str:
     return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
-def share_of(kept: Kept, marks: Mapping[str, str], weight: int = 100) -> Share:
+def share_of(
+    kept: Kept, marks: Mapping[str, str], limits: Limits = DEFAULTS, weight: int = 100
+) -> Share:
     """A version as those know it who run it.
 
     Args:
         kept: the version.
         marks: of the secrets that are kept, by name; a secret that is set anew has another.
+        limits: what it may use.
         weight: hundredths of all requests.
     """
     version = kept.version
     return Share(
         number=version.number,
-        key=key_of(version, marks),
+        key=key_of(version, marks, limits),
         engine=version.engine,
         weight=weight,
         routes=version.routes,
         on=version.on,
+        wall=limits.wall,
     )
 
 
-def key_of(version: Version, marks: Mapping[str, str]) -> str:
+def key_of(version: Version, marks: Mapping[str, str], limits: Limits = DEFAULTS) -> str:
     """What names a version and the values that it runs with, and tells nothing of these."""
     parts = [version.hash, *(f"{name}={marks.get(name, '')}" for name in sorted(version.secrets))]
+    if limits != DEFAULTS:
+        parts.append(f"limits {msgspec.json.encode(limits).decode()}")
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:_KEY]
 
 

@@ -23,18 +23,20 @@ class Watch:
 
     Attributes:
         asked: whether it has been asked for a sign of life.
+        first: seconds of the processor that it had used in its life when it fell silent.
 
     Args:
         pid: of the worker.
     """
 
-    __slots__ = ("_at", "_before", "_pid", "_since", "asked")
+    __slots__ = ("_at", "_before", "_pid", "_since", "asked", "first")
 
     def __init__(self, pid: int) -> None:
         self._pid = pid
         self._since = 0.0
         self._at = 0.0
         self._before = 0.0
+        self.first = 0.0
         self.asked = False
 
     def heard(self) -> None:
@@ -46,6 +48,7 @@ class Watch:
         """Whether nothing has been heard for long enough to wonder, though answers are owed."""
         if not self._since:
             self._since = now
+            self.first = self._used()
         return now - self._since >= SILENCE - _SLACK
 
     def ask(self, now: float) -> None:

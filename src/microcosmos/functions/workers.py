@@ -19,6 +19,7 @@ from microcosmos.rpc.lane import LaneTransport
 from microcosmos.rpc.one_socket import OneSocket
 
 from .interface import Finding, Replay
+from .requests import Invoked, InvokeRequest
 from .wire import Checked, Source
 
 SERVICE = "workers"
@@ -27,6 +28,9 @@ T = TypeVar("T")
 
 _PLACING = 10.0
 """Seconds for a worker to start and to load a version."""
+
+REPLAYING = 70.0
+"""Seconds for a replay, which may have to wait for a worker."""
 
 _BUNDLING = 120.0
 """Seconds for a bundle, whose packages may have to be fetched."""
@@ -67,29 +71,39 @@ class Where(msgspec.Struct, frozen=True):
 
 
 class Suspicion(msgspec.Struct, frozen=True):
-    """A worker that does not answer a BEAT.
+    """A worker that does not answer a BEAT, or whose line is lost.
 
     Attributes:
         pid: of the worker.
         burned: seconds of the processor that it has used since it was asked.
-        keys: of the versions that it owes answers to whoever suspects it.
+        owed: by the keys of versions, how many answers it owes to whoever suspects it.
+        since: seconds of the processor that it had used in its life when it was last heard, about.
+        lost: whether it is the line that is lost.
     """
 
     pid: int
     burned: float = 0.0
-    keys: list[str] = []
+    owed: dict[str, int] = {}
+    since: float = 0.0
+    lost: bool = False
 
 
 class Verdict(msgspec.Struct, frozen=True):
     """What has become of a worker that was suspected.
 
     Attributes:
-        ended: whether it was killed.
-        guilty: the key of the version that held it up, if it can only have been that one.
+        ended: whether it was killed, or has died.
+        guilty: the key of the version whose fault that was, if it can only have been that one.
+        id: of the error that ends requests of that version.
+        detail: of the same.
+        reason: why the requests of others have ended, for people.
     """
 
     ended: bool
     guilty: str = ""
+    id: str = ""
+    detail: str = ""
+    reason: str = ""
 
 
 class Bundling(msgspec.Struct, frozen=True, kw_only=True):
@@ -113,6 +127,18 @@ class Bundle(msgspec.Struct, frozen=True, kw_only=True):
     findings: list[Finding] = []
 
 
+class Replaying(msgspec.Struct, frozen=True, kw_only=True):
+    """A request that is to be answered in a replay.
+
+    Attributes:
+        namespace: where the function lives.
+        request: what it is asked, and in which world.
+    """
+
+    namespace: str
+    request: InvokeRequest
+
+
 class Workers(Protocol):
     """What the host is asked."""
 
@@ -131,7 +157,10 @@ class Workers(Protocol):
         """Make several files one program."""
 
     async def suspect(self, suspicion: Suspicion) -> Verdict:
-        """Look whether a worker hangs, and kill it if so."""
+        """Look whether a worker hangs, and kill it if so; or why it died."""
+
+    async def replay(self, replaying: Replaying) -> Invoked:
+        """Send a function a request in a replay; errors are answers, as they are by HTTP."""
 
 
 class _Places(msgspec.Struct, frozen=True):
@@ -157,6 +186,7 @@ class WorkersService:
                 _endpoint("Check", Source, self._workers.check),
                 _endpoint("Bundle", Bundling, self._workers.bundle),
                 _endpoint("Suspect", Suspicion, self._workers.suspect),
+                _endpoint("Replay", Replaying, self._workers.replay),
             ],
         )
 
@@ -201,11 +231,22 @@ class WorkersClient:
         """See `Workers.suspect`."""
         return await self._ask("Suspect", suspicion, Verdict, _PLACING)
 
+    async def replay(self, replaying: Replaying) -> Invoked:
+        """See `Workers.replay`."""
+        return await self._ask("Replay", replaying, Invoked, REPLAYING, retry=False)
+
     async def _ask(
-        self, method: str, request: msgspec.Struct, answer: type[T], timeout: float
+        self,
+        method: str,
+        request: msgspec.Struct,
+        answer: type[T],
+        timeout: float,
+        *,
+        retry: bool = True,
     ) -> T:
+        encoded = codec.encode(request)
         body = await self._client.call(
-            SERVICE, _name(method), codec.encode(request), timeout=timeout, as_self=True
+            SERVICE, _name(method), encoded, timeout=timeout, retry=retry, as_self=True
         )
         answered: T = codec.decode(body, answer, id=SERVICE)
         return answered

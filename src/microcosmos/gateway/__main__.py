@@ -20,6 +20,8 @@ from microcosmos.base import collector, errors, log
 from microcosmos.base.lifespan import LEAVE, report_ready, stop_asked
 from microcosmos.base.tasks import background
 from microcosmos.functions.calling import Caller
+from microcosmos.functions.client import PlatformFunctions
+from microcosmos.functions.counting import counting
 from microcosmos.functions.following import Known
 from microcosmos.functions.requests import NAME as FUNCTIONS
 from microcosmos.functions.workers import open_workers
@@ -61,9 +63,11 @@ async def main() -> None:
         open_workers(here.home, badge.header) as workers,
         Caller(workers) as caller,
         Known(platform.client) as functions,
+        counting(PlatformFunctions(platform.client).count, _NAME) as unworked,
     ):
         access = Access()
-        made = _Gateways(access, web, edge, Functions(functions, caller))
+        given = Functions(functions, caller, unworked.failed)
+        made = _Gateways(access, web, edge, given)
         gateway = made.gateway(platform)
         async with (
             open_fronts(platform.client, here.home, access) as fronts,

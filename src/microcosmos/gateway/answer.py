@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zlib
 from typing import Any
 
@@ -60,7 +61,7 @@ def send_error(
     if trace := metadata.get(context.TRACE):
         answer.append(("micro-trace", trace))
     if error.code in (429, 503):
-        answer.append(("retry-after", "1"))
+        answer.append(("retry-after", str(max(1, math.ceil(error.retry_after)))))
     if error.code == 401:
         answer.append(("www-authenticate", "Bearer"))
     if error.code == 405:

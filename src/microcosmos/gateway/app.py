@@ -20,7 +20,7 @@ from microcosmos.rpc import DEFAULT_TIMEOUT, Call, Client
 from microcosmos.rpc.client import is_token
 from microcosmos.rpc.http import WEBSOCKET, encode_head
 
-from . import answer, body
+from . import answer, body, metrics
 from .asyncapi import site as asyncapi
 from .doorman import HEALTH
 from .front.addresses import canonical
@@ -154,7 +154,7 @@ class Gateway:
         self._openapi = openapi.OpenApi(client, table, access, namespace)
         self._asyncapi = asyncapi.AsyncApi(client, table, namespace)
         documents = (openapi.PAGE, openapi.DOCUMENT, asyncapi.PAGE, asyncapi.DOCUMENT)
-        reserved = (*self._own, _FAVICON, *documents)
+        reserved = (*self._own, _FAVICON, metrics.PATH, *documents)
         self._routes = Routes(table, reserved=reserved)
         self._raw = RawPaths(table)
         self._streams = Streams(
@@ -374,6 +374,9 @@ class Gateway:
                     self._asker(request)
                 status, content = own()
                 answer.send(proto, request, codec.encode(content), status)
+                return True
+            if scope.path == metrics.PATH:
+                await metrics.send_metrics(self._client, scope, proto, request, metadata)
                 return True
             if scope.path == _FAVICON:
                 proto.response_empty(204, [])

@@ -56,16 +56,23 @@ ITEMS = "micro.items"
 class Stats:
     """Counters of one endpoint since the server started; times in seconds.
 
-    A stream counts as one request when it has ended, and for no time: most of it is waiting.
+    A stream counts as one request when it has ended, and for no time: most of it is waiting. Of
+    what comes on it the first message is counted, of what goes all.
     """
 
-    __slots__ = ("errors", "last_error", "processing_time", "requests")
+    __slots__ = (
+        *("errors", "failures", "last_error", "processing_time", "request_bytes", "requests"),
+        "response_bytes",
+    )
 
     def __init__(self) -> None:
         self.requests = 0
         self.errors = 0
         self.processing_time = 0.0
         self.last_error = ""
+        self.failures: dict[int, int] = {}
+        self.request_bytes = 0
+        self.response_bytes = 0
 
 
 class Endpoint:
@@ -236,8 +243,9 @@ class Server:
             if self._verifier is not None:
                 here.account = self._verifier(call, endpoint)
             answer = await handler(call)
-            if len(answer) > MAX_BODY:
-                raise too_large(call, "answer", len(answer))
+            if (size := len(answer)) > MAX_BODY:
+                raise too_large(call, "answer", size)
+            stats.response_bytes += size
             return answer
         except (Exception, SystemExit) as exc:  # noqa: BLE001 - all of it must become an answer
             raise self._failed(call, stats, exc) from None
@@ -248,7 +256,7 @@ class Server:
             raise self._failed(call, stats, exc) from None
         finally:
             stats.processing_time += time.monotonic() - started
-            self._leave(stats)
+            self._leave(call, stats)
 
     async def stream(
         self,
@@ -280,8 +288,9 @@ class Server:
                 self._watch(task, call, endpoint)
             async with aclosing(handler(call, messages)) as answers:
                 async for answer in answers:
-                    if len(answer) > MAX_BODY:
-                        raise too_large(call, "message", len(answer))
+                    if (size := len(answer)) > MAX_BODY:
+                        raise too_large(call, "message", size)
+                    stats.response_bytes += size
                     await send(answer)
         except (Exception, SystemExit) as exc:  # noqa: BLE001 - all of it must become an answer
             raise self._failed(call, stats, exc) from None
@@ -296,7 +305,7 @@ class Server:
             if task is not None:
                 self._streaming.pop(task, None)
                 self._refused.pop(task, None)
-            self._leave(stats)
+            self._leave(call, stats)
 
     def _watch(self, task: asyncio.Task[Any] | None, call: Call, endpoint: Endpoint) -> None:
         """Look again and again, while a stream lasts, whether its caller may still have it."""
@@ -332,8 +341,9 @@ class Server:
         self.active += 1
         return here
 
-    def _leave(self, stats: Stats) -> None:
+    def _leave(self, call: Call, stats: Stats) -> None:
         stats.requests += 1
+        stats.request_bytes += len(call.body)
         self.active -= 1
         if self._drained is not None and not self.active:
             self._drained.set()
@@ -341,6 +351,7 @@ class Server:
     def _failed(self, call: Call, stats: Stats, exc: BaseException) -> errors.Error:
         error = errors.from_exception(exc, call.service)
         stats.errors += 1
+        stats.failures[error.code] = stats.failures.get(error.code, 0) + 1
         stats.last_error = str(error)
         if not isinstance(exc, errors.Error):
             # The cause is in the first line too, which is what a search by trace finds.

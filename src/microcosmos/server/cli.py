@@ -107,6 +107,11 @@ class Session(Protocol):
     type=click.Choice(["power", "process"]),
     help="What an acknowledged event survives [MICRO_DURABILITY].",
 )
+@click.option(
+    "--allow_missing_walls",
+    metavar="NAME,…",
+    help="Run functions without these walls, if need be [MICRO_ALLOW_MISSING_WALLS].",
+)
 @click.option("--detach", is_flag=True, help="Return once it is ready; it stays behind.")
 @click.pass_obj
 def server(session: Session, /, detach: bool, profile: str | None, **flags: Any) -> str | None:

@@ -33,16 +33,20 @@ from microcosmos.config.config import open_config
 from microcosmos.config.keys import Keys
 from microcosmos.config.keys import from_environment as keys_of_secrets
 from microcosmos.config.service import ConfigService
+from microcosmos.events.interface import Draft as Event
 from microcosmos.events.nats import NatsLog
 from microcosmos.events.schema.registry import TABLE as SCHEMAS
 from microcosmos.events.schema.registry import Registry
 from microcosmos.functions.catalogue import Catalogue
 from microcosmos.functions.conflicts import Services
+from microcosmos.functions.egress.told import KEY
 from microcosmos.functions.invoking import ByGateway
 from microcosmos.functions.service import FunctionsService
 from microcosmos.functions.workers import open_workers
 from microcosmos.gateway.front.blocklist import TABLE, ApiService
 from microcosmos.gateway.schemas.service import SchemasDoor, by_passwords
+from microcosmos.monitor.ledger.ledger import Ledger
+from microcosmos.monitor.ledger.service import LedgerService
 from microcosmos.proxy import debug, tls
 from microcosmos.proxy.numbers import Numbers
 from microcosmos.proxy.server import serve_proxy
@@ -249,17 +253,22 @@ async def main() -> None:
         core.server.growing = True
         replicas = Replicas(home, core.world, connections, authority, core.name)
         keys = keys_of_secrets(home, profile)
-        runtime, catalogue = _deploying(core, own, replicas, keys)
+        ledger = Ledger(own)
+        runtime, catalogue = _deploying(core, own, replicas, keys, ledger)
         await enter(_running(core, guarded=True, taken=catalogue.taken))
         await enter(runtime)
-        await catalogue.removal.tidy()
+        await catalogue.tidy()
+        await enter(catalogue.allotments)
+        workers = await enter(open_workers(home, badge.header))
         functions = FunctionsService(
             catalogue,
-            await enter(open_workers(home, badge.header)),
+            workers,
             accounts=authority,
             logs=runtime.logfiles,
             invoke=ByGateway(home),
+            replays=workers.replay,
             audit=authority.audit,
+            proof=os.environ.pop(KEY, ""),
         )
         authority.before_delete(_emptied(runtime, catalogue))
         api = ApiService(own.table(TABLE))
@@ -271,6 +280,7 @@ async def main() -> None:
             RuntimeService(runtime, authority.audit).hosted(),
             StoreService(store, authority.audit).hosted(),
             ConfigService(config, audit=authority.audit).hosted(),
+            LedgerService(ledger, _owner(runtime)).hosted(),
             api.hosted(),
             *_of_topics(core, schemas, authority, access),
         ]
@@ -284,10 +294,11 @@ async def main() -> None:
         stack.callback(authority.close)
         await enter(background(keep_tidy(store), "tidying"))
         forget = partial(_forget, connections, engine, schemas)
-        clear = partial(_cleared, runtime, functions)
+        clear = partial(_cleared, runtime, functions, ledger)
         namespaces = Namespaces(core, connections, clear, forget)
         authority.listen(namespaces.follow)
         await namespaces.settle()
+        catalogue.allotments.publishing(partial(_warn, core))
         await enter(background(namespaces.keep(), "namespaces"))
         if connections.walled:
             end = partial(end_engine, home)
@@ -374,6 +385,19 @@ def _emptied(
     return empty
 
 
+def _owner(runtime: ProcessRuntime) -> Callable[[str, str], Awaitable[str | None]]:
+    """Says which account a service was deployed by."""
+
+    async def owner(namespace: str, name: str) -> str | None:
+        try:
+            (deployed,) = await runtime.read(name, namespace)
+        except errors.NotFound:
+            return None
+        return deployed.owner
+
+    return owner
+
+
 def _of_topics(core: Core, schemas: Registry, authority: Authority, access: Access) -> list[Hosted]:
     """What serves messages, events and their schemas."""
     authorise, audit = authorising(access), authority.audit
@@ -390,10 +414,13 @@ def _of_topics(core: Core, schemas: Registry, authority: Authority, access: Acce
     ]
 
 
-async def _cleared(runtime: ProcessRuntime, functions: FunctionsService, namespace: str) -> None:
+async def _cleared(
+    runtime: ProcessRuntime, functions: FunctionsService, ledger: Ledger, namespace: str
+) -> None:
     """Remove what was deployed in a namespace that is no more."""
     await runtime.clear(namespace)
     await functions.clear(namespace)
+    await ledger.clear(namespace)
 
 
 async def _forget(
@@ -434,8 +461,17 @@ async def _numbers(store: Store, namespace: str) -> Numbers:
     return numbers
 
 
+async def _warn(core: Core, namespace: str, topic: str, payload: bytes, id: str) -> None:
+    """Publish an event of the platform's own.
+
+    Raises:
+        errors.Error: the namespace is not open, or the engine is away.
+    """
+    await core.topics_of(namespace).log.publish(Event(topic, payload, id=id))
+
+
 def _deploying(
-    core: Core, store: Store, replicas: Replicas, keys: Keys
+    core: Core, store: Store, replicas: Replicas, keys: Keys, ledger: Ledger
 ) -> tuple[ProcessRuntime, Catalogue]:
     """The runtime, with the supervisor as the owner of its processes, and the functions.
 
@@ -452,7 +488,8 @@ def _deploying(
         settings=Settings(reserved=names.RESERVED),
         taken=lambda namespace, name: catalogue.taken(namespace, name),
     )
-    catalogue = Catalogue(store, keys, others=Services(runtime, core.registry).others)
+    others = Services(runtime, core.registry).others
+    catalogue = Catalogue(store, keys, others=others, ledger=ledger)
     return runtime, catalogue
 
 

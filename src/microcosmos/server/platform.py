@@ -6,17 +6,21 @@ import asyncio
 import contextlib
 import logging
 import os
+import secrets
 import socket
 import sys
 import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from microcosmos import __version__
 from microcosmos.base import context, lifespan, profiles
 from microcosmos.base.home import STATE, Home, ServerInfo
 from microcosmos.base.tls import Files
+from microcosmos.functions import walls
+from microcosmos.functions.egress.told import KEY, OWN
 from microcosmos.gateway.front.file import VARIABLE, File
 from microcosmos.proxy import tls as proxy_tls
 from microcosmos.runtime.interface import ProcessSpec
@@ -30,7 +34,7 @@ from .gateways import Gateways
 from .lock import HomeLock
 from .ports import Address, listen, parse, reserve
 from .processes import Processes
-from .promises import promises
+from .promises import promised_walls, promises
 from .recovery import recover
 from .settings import Settings, completed, environment
 from .state import kept
@@ -44,6 +48,16 @@ GATEWAY_SOCKET = "MICRO_GATEWAY_FD"
 
 
 _TOLD = frozenset({"HOME", "LANG", "PATH", "TMPDIR", "XDG_CACHE_HOME"})
+# Which authorities it trusts, beside how it writes; no proxy.
+_TOLD_EGRESS = frozenset(
+    {
+        *("MICRO_LOG_FORMAT", "MICRO_LOG_LEVEL"),
+        *("SSL_CERT_DIR", "SSL_CERT_FILE", "TZ"),
+    }
+)
+
+
+_POSTGRES = 5432
 
 
 def _module(name: str) -> list[str]:
@@ -57,6 +71,7 @@ class Commands:
     core: list[str] = field(default_factory=lambda: _module("microcosmos.server.core"))
     gateway: list[str] = field(default_factory=lambda: _module("microcosmos.gateway"))
     zygote: list[str] = field(default_factory=lambda: _module("microcosmos.functions.zygote"))
+    egress: list[str] = field(default_factory=lambda: _module("microcosmos.functions.egress"))
     functions: list[str] = field(default_factory=lambda: _module("microcosmos.functions.host"))
 
 
@@ -84,6 +99,7 @@ async def open_platform(
     settings = completed(settings, profile)
     File(home, settings.api_config).check()
     _check_proxy_tls(settings)
+    walls.allowed(settings.allow_missing_walls)
     with HomeLock(home), kept(home, profile), open_edges(settings, home) as edges:
         await recover(home)
         addresses = _addresses(settings)
@@ -145,13 +161,14 @@ async def _start(
         if family.exposed:
             # The core decides by the store whether anybody may be let in at all.
             await core.ready()
-        # Workers end with the zygote, but not before they have told the host what is to be counted.
+        # Workers end with the zygote, but not before they have told the host what is to be counted,
+        # and until then they may fetch.
         async with (
-            tree([family.zygote()]) as zygote,
+            tree([family.zygote(), family.egress()]) as helpers,
             tree([family.functions()]) as functions,
             tree(family.gateways()) as gateways,
         ):
-            for one in (engine, core, zygote, functions, gateways):
+            for one in (engine, core, helpers, functions, gateways):
                 await one.ready()
             renewing.grown(gateways)
             with record:
@@ -216,6 +233,8 @@ class _Family:
         self._commands = commands
         self._doors = doors
         self._lifeline = lifeline
+        # As long as this server: who is started again is told the same.
+        self._key = secrets.token_hex(32)
 
     @property
     def exposed(self) -> bool:
@@ -224,7 +243,7 @@ class _Family:
 
     def core(self) -> Child:
         extra = exposure.environment(_addresses(self._settings).values())
-        return self._child("core", "core", self._commands.core, extra)
+        return self._child("core", "core", self._commands.core, {**extra, KEY: self._key})
 
     def gateways(self) -> list[Child]:
         listener = self._doors.api.fileno()
@@ -242,13 +261,29 @@ class _Family:
 
     def zygote(self) -> Child:
         """What makes the workers of functions; told next to nothing, as they run others' code."""
+        return self._made("zygote", self._commands.zygote, self._little(), ())
+
+    def egress(self) -> Child:
+        """What does the sub-requests of functions; told where they may never lead."""
+        store = urlsplit(self._settings.store_url)
+        store_address = f"{store.hostname}:{store.port or _POSTGRES}" if store.hostname else ""
+        own = (self.engine.address, self._doors.addresses()["proxy"], store_address)
         told = {
+            **{name: value for name, value in os.environ.items() if name in _TOLD_EGRESS},
+            **self._little(),
+            KEY: self._key,
+            OWN: ",".join(one for one in own if one),
+        }
+        return self._made("egress", self._commands.egress, told, ())
+
+    def _little(self) -> dict[str, str]:
+        return {
             **{name: value for name, value in os.environ.items() if name in _TOLD},
             "MICRO_HOME": str(self.home.path),
             STATE: str(self.home.server),
+            walls.VARIABLE: self._settings.allow_missing_walls,
             lifespan.LIFELINE: str(self._lifeline),
         }
-        return self._made("zygote", self._commands.zygote, told, ())
 
     def _child(
         self,
@@ -282,6 +317,7 @@ class _Family:
             **environment(self._settings, user),
             "MICRO_PROFILE": self._settings.profile,
             "MICRO_DURABILITY": self._settings.durability,
+            walls.VARIABLE: self._settings.allow_missing_walls,
             VARIABLE: str(Path(chosen).absolute()) if (chosen := self._settings.api_config) else "",
             **{f"MICRO_{name.upper()}_ADDRESS": where for name, where in addresses.items()},
             **proxy_tls.environment(_proxy_tls(self._settings)),
@@ -330,8 +366,10 @@ class _Record:
         pids = {"server": os.getpid()}
         for tree in self.trees:
             pids.update(tree.pids())
+        # The zygote measures anew whenever it is started.
+        promises = {**self._promises, **promised_walls(self._home)}
         return ServerInfo(
-            __version__, self._started, pids, self._addresses, self._schemes, self._promises
+            __version__, self._started, pids, self._addresses, self._schemes, promises
         )
 
     def _write(self) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from microcosmos.base.home import Home
+from microcosmos.functions.walls import report
+
 from .engine import BundledEngine, Engine
 from .external import ExternalEngine
 from .settings import Settings
@@ -40,3 +43,9 @@ def promises(settings: Settings, engine: Engine) -> dict[str, str]:
     told["isolation by the platform"] = _OURS
     told["isolation by nobody"] = _NOBODYS
     return told
+
+
+def promised_walls(home: Home) -> dict[str, str]:
+    """What closes the workers of functions in, as it was measured here."""
+    measured = report.left(home)
+    return {"walls of functions": measured.told} if measured else {}

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import shutil
 import socket
 from collections.abc import Iterable
 
 import msgspec
 
-from microcosmos.base.home import Home, ServerInfo
+from microcosmos.base.home import WORKERS, Home, ServerInfo
 
 # The guard kills what outlived its supervisor within milliseconds; its ports are free then.
 _LIMIT = 2.0
@@ -62,3 +63,6 @@ def _sweep(home: Home) -> None:
                 path.unlink(missing_ok=True)
             except OSError:
                 continue
+    # Workers that make their sockets themselves did so in there; they ended with their zygote.
+    for folder in home.lanes.glob(f"*{WORKERS}"):
+        shutil.rmtree(folder, ignore_errors=True)

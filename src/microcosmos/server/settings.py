@@ -58,6 +58,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         api_config: the gateway's policies, if not ``gateway.toml`` in the home.
         config_secret_key: what secrets of the config are encrypted with: 32 bytes in base64;
             empty is the key that the home keeps.
+        allow_missing_walls: which walls of functions this machine may lack, by commas; see
+            `functions.walls`.
         admin_password: of the account ``admin``, set at the first start.
         admin_password_file: a file that holds that password.
     """
@@ -87,6 +89,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     api_allowed_origins: str = ""
     api_config: str = ""
     config_secret_key: str = ""
+    allow_missing_walls: str = ""
     admin_password: str = ""
     admin_password_file: str = ""
 

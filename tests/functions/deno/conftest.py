@@ -9,7 +9,7 @@ import pytest
 
 from microcosmos.functions import deno
 
-from ..engines.workers import Process, Worker
+from ..engines.workers import Process, Worker, walled
 
 HEAP = 128 * 1024 * 1024
 
@@ -18,10 +18,14 @@ def command(path: str) -> tuple[list[str], dict[str, str]]:
     return deno.command(Path(path), heap=HEAP, folder=Path(path).parent / "deno")
 
 
+def _walled(path: str) -> tuple[list[str], dict[str, str]]:
+    return walled(path, *command(path))
+
+
 @pytest.fixture(scope="module")
 def process() -> Iterator[Process]:
     """A process that no test may leave worse than it was."""
-    started = Process(command)
+    started = Process(_walled)
     yield started
     started.stop()
 
@@ -35,6 +39,6 @@ def worker(process: Process) -> Worker:
 @pytest.fixture
 def own() -> Iterator[Worker]:
     """A worker that the test may end; to be opened by the test."""
-    started = Process(command)
+    started = Process(_walled)
     yield Worker(started, "deno")
     started.stop()

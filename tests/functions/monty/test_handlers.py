@@ -359,12 +359,16 @@ async def test_what_is_printed_is_logged_line_by_line(worker: Worker) -> None:
 
 async def test_a_flood_of_lines_is_cut(worker: Worker) -> None:
     async with worker:
-        function = await body(worker, "for at in range(5000):\n    print(at)\nprint('x' * 100000)")
+        function = await body(
+            worker,
+            "for at in range(5000):\n    print(at)\nprint('x' * 100000)",
+            limits=Limits(cpu=1.0, logs=10 + 180 + 2700 + 4),
+        )
         await function.get()
-        lines = await function.logs(1001)
-        assert lines[999].text == "999"
-        assert (lines[1000].level, "left out" in lines[1000].text) == ("warn", True)
-        assert len(lines) == 1001
+        lines = await function.logs(1002)
+        assert lines[1000].text == "1000"
+        assert (lines[1001].level, "is dropped" in lines[1001].text) == ("warn", True)
+        assert len(lines) == 1002
 
 
 async def test_the_log_says_where_an_exception_arose(worker: Worker) -> None:

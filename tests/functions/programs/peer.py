@@ -16,7 +16,7 @@ from collections.abc import Callable
 import msgspec
 import uvloop
 
-from microcosmos.functions import wire
+from microcosmos.functions import page, wire
 from microcosmos.functions.bodies import Inflow, Outflow
 from microcosmos.rpc.frames import (
     BEAT,
@@ -47,6 +47,7 @@ class Peer:
         self.tasks: set[asyncio.Task[None]] = set()
         self.inflows: dict[tuple[Line, int], Inflow] = {}
         self.outflows: dict[tuple[Line, int], Outflow] = {}
+        self.page = page.mine()
 
     def accept(self) -> Line:
         line = Line(self.take, self.lost)
@@ -103,7 +104,9 @@ class Peer:
             self.inflows[line, stream] = inflow
             self.begin(self.read(inflow, say, rest))
         else:
+            self.page.mark[0] = slot
             getattr(self, f"do_{verb}")(line, stream, say, rest, body)
+            self.page.mark[0] = 0
 
     def begin(self, work) -> None:  # type: ignore[no-untyped-def]
         task = asyncio.ensure_future(work)
@@ -117,10 +120,14 @@ class Peer:
             answer = list(self.loaded.values())
         elif verb == wire.LOAD:
             unit = wire.decode_unit(body)
+            self.page.loading(unit.key)
             if unit.code == "broken":
                 return ERROR, b'{"id":"functions.load","code":500,"detail":"broken"}'
             if unit.code == "deadly":
                 os._exit(3)
+            if unit.code.startswith("burn"):
+                burn(float(unit.code.partition(" ")[2]))
+            self.page.mark[0] = 0
             answer = next((one for one in self.loaded.values() if one.key == unit.key), None)
             if answer is None:
                 slot = max(self.loaded, default=0) + 1
@@ -166,6 +173,9 @@ class Peer:
     def do_die(self, line, stream, say, rest, body) -> None:  # type: ignore[no-untyped-def]
         os.kill(os.getpid(), signal.SIGKILL)
 
+    def do_exit(self, line, stream, say, rest, body) -> None:  # type: ignore[no-untyped-def]
+        os._exit(int(rest))
+
     def do_die_once(self, line, stream, say, rest, body) -> None:  # type: ignore[no-untyped-def]
         try:
             os.close(os.open(rest, os.O_CREAT | os.O_EXCL))
@@ -174,9 +184,7 @@ class Peer:
         return self.do_die(line, stream, say, rest, body)
 
     def do_burn(self, line, stream, say, rest, body) -> None:  # type: ignore[no-untyped-def]
-        until = time.process_time() + float(rest)
-        while time.process_time() < until:
-            pass
+        burn(float(rest))
         say(REPLY, wire.pack_reply(200, wire.TEXT, b"", body))
 
     def do_block(self, line, stream, say, rest, body) -> None:  # type: ignore[no-untyped-def]
@@ -232,6 +240,12 @@ class Peer:
         return say(REPLY, wire.pack_reply(200, wire.TEXT, b"", b"%d" % size))
 
 
+def burn(seconds: float) -> None:
+    until = time.process_time() + seconds
+    while time.process_time() < until:
+        pass
+
+
 async def serve(listener: socket.socket) -> None:
     peer = Peer()
     server = await asyncio.get_running_loop().create_unix_server(peer.accept, sock=listener)
@@ -241,6 +255,12 @@ async def serve(listener: socket.socket) -> None:
 
 def run(listener: socket.socket) -> None:
     uvloop.run(serve(listener))
+
+
+def telling(listener: socket.socket) -> None:
+    """As a worker that says whom it runs."""
+    page.mine().tell()
+    run(listener)
 
 
 if __name__ == "__main__":

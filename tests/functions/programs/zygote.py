@@ -31,19 +31,28 @@ def raising(listener: object) -> None:
     raise RuntimeError("at once")
 
 
+def shouting(listener: object) -> None:
+    os.write(2, b"\x1b[2Jcleared\n")
+    for _ in range(100):
+        os.write(2, (b"x" * 99 + b"\n") * 100)
+
+
 def bare(listener: socket.socket) -> None:
     listener.accept()
 
 
 KINDS = {
-    "bare": Forked(lambda: bare),
-    "quickjs": Forked(lambda: peer.run),
-    "raising": Forked(lambda: raising),
-    "deno": Executed(program(PEER)),
-    "ending": Executed(program("-c", "raise SystemExit(7)")),
-    "deaf": Executed(program("-c", "import time; time.sleep(60)")),
-    "nowhere": Executed(lambda path, heap: (["/nonexistent"], {})),
-    "absent": Executed(absent),
+    "bare": Forked(lambda: bare, None),
+    "quickjs": Forked(lambda: peer.telling, None),
+    # Nobody knows whom it runs, as of a worker that is a program.
+    "monty": Forked(lambda: peer.run, None),
+    "raising": Forked(lambda: raising, None),
+    "shouting": Forked(lambda: shouting, None),
+    "deno": Executed(program(PEER), None),
+    "ending": Executed(program("-c", "raise SystemExit(7)"), None),
+    "deaf": Executed(program("-c", "import time; time.sleep(60)"), None),
+    "nowhere": Executed(lambda path, heap: (["/nonexistent"], {}), None),
+    "absent": Executed(absent, None),
 }
 
 if __name__ == "__main__":

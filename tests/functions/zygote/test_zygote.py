@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 
@@ -21,6 +21,7 @@ from microcosmos.base.home import Home
 from microcosmos.functions import wire
 from microcosmos.functions.lines import Lines
 from microcosmos.functions.zygote.client import ZygoteClient
+from microcosmos.functions.zygote.complaints import MAX_COMPLAINTS
 from microcosmos.functions.zygote.messages import Exit, Worker
 
 from ..zygotes import PROGRAM, descriptors, home, lives, peers, until, until_living
@@ -69,11 +70,16 @@ class TestStart:
         async with peers() as (place, zygote):
             for kind in ("quickjs", "deno"):
                 worker = await zygote.start(kind, "micro/alice")
-                assert Path(worker.socket).parent == place.lanes
+                folder = Path(worker.socket).parent
+                if kind == "deno":
+                    # It may reach where it makes it, and so has that for itself.
+                    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+                    assert list(folder.iterdir()) == [Path(worker.socket)]
+                    folder = folder.parent
+                assert folder == place.lanes
                 mode = Path(worker.socket).stat().st_mode
                 assert stat.S_ISSOCK(mode)
-                if kind == "quickjs":
-                    assert stat.S_IMODE(mode) == 0o600
+                assert stat.S_IMODE(mode) == 0o600
 
     @pytest.mark.parametrize(
         ("kind", "why"),
@@ -107,7 +113,9 @@ class TestEnd:
         async with peers() as (place, zygote):
             exits: list[Exit] = []
             zygote.listen(exits.append, lambda: None)
-            workers = [await zygote.start("quickjs", "micro/alice") for _ in range(3)]
+            workers = [
+                await zygote.start(kind, "micro/alice") for kind in ("quickjs", "deno", "quickjs")
+            ]
             for worker, number in zip(workers, (9, 15, 11), strict=True):
                 await zygote.kill(worker.pid, number)
             await until(lambda: len(exits) == 3)
@@ -123,7 +131,7 @@ class TestEnd:
             zygote.listen(exits.append, lambda: None)
             worker = await zygote.start("raising", "micro/alice")
             await until(lambda: exits)
-            assert exits == [Exit(worker.pid, 1)]
+            assert [(one.pid, one.code) for one in exits] == [(worker.pid, 1)]
 
     async def test_only_workers_are_signalled(self) -> None:
         async with peers() as (_, zygote):
@@ -177,7 +185,7 @@ class TestEnd:
 class Started:
     """A zygote that is started by hand."""
 
-    def __init__(self, place: Home) -> None:
+    def __init__(self, place: Home, log: IO[bytes] | None = None) -> None:
         ready, theirs = os.pipe()
         lifeline, self.lifeline = os.pipe()
         env = {
@@ -186,7 +194,7 @@ class Started:
             "MICRO_LIFELINE": str(lifeline),
         }
         command = [sys.executable, str(PROGRAM)]
-        self.process = subprocess.Popen(command, env=env, pass_fds=(theirs, lifeline))
+        self.process = subprocess.Popen(command, env=env, pass_fds=(theirs, lifeline), stderr=log)
         os.close(theirs)
         os.close(lifeline)
         assert os.read(ready, 1) == b"1"
@@ -286,3 +294,23 @@ class TestClients:
                 await asyncio.to_thread(ask_on)
             assert len(await zygote.living()) == 1
             deaf.close()
+
+
+class TestComplaints:
+    async def test_a_worker_complains_into_the_log(self, tmp_path: Path) -> None:
+        said = await self.complaints(tmp_path, "raising", "RuntimeError: at once")
+        assert 'raise RuntimeError("at once")' in said
+
+    async def test_a_flood_is_cut_and_is_text(self, tmp_path: Path) -> None:
+        said = await self.complaints(tmp_path, "shouting", "bytes of a worker were dropped")
+        lines = said.splitlines()
+        assert len(said) < 2 * MAX_COMPLAINTS
+        assert {line for line in lines if "dropped" not in line} == {"x" * 99, "?[2Jcleared"}
+
+    async def complaints(self, folder: Path, kind: str, until_said: str) -> str:
+        log = folder / "log"
+        with home() as place, log.open("wb") as file, Started(place, file):
+            async with ZygoteClient(place.zygote_socket) as client:
+                await client.start(kind, "micro/mallory")
+                await until(lambda: until_said in log.read_text())
+        return log.read_text()

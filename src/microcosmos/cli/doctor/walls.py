@@ -2,24 +2,56 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
+import subprocess
 import sys
 from pathlib import Path
 
-from .finding import Report, Subject
+import msgspec
 
-_LANDLOCK_CREATE_RULESET = 444
-_VERSION_FLAG = 1
+from microcosmos.base import codec
+from microcosmos.functions.walls import report as left
+from microcosmos.functions.walls.names import VARIABLE, Measured
+
+from .finding import LIMIT, Report, Subject
+
 _CONTROLLERS = {"cpu", "memory", "pids"}
 _NAMESPACES = ("ipc", "mnt", "net", "pid", "user")
 
 
-def walls(_: Subject, report: Report) -> None:
-    """Which walls are there; those that are missing are named."""
+def walls(subject: Subject, report: Report) -> None:
+    """What closes functions in: as the server that runs has measured it, else measured now."""
+    measured = left.left(subject.home) if subject.home.server_info() else None
+    if measured is None:
+        measured = _measured(subject, report)
+    if measured is None:
+        return
+    said = f"walls of functions: {measured.told}"
+    if measured.refusal:
+        _, _, advice = measured.refusal.partition("; ")
+        report.fail(said, advice)
+    elif measured.missing:
+        report.warn(said, "code that you do not trust is better run on a system that has them")
+    else:
+        report.ok(said)
+
+
+def _measured(subject: Subject, report: Report) -> Measured | None:
+    """As a server would measure it: in a process of one thread."""
+    command = [sys.executable, "-P", "-m", left.__package__ or "", "--json"]
+    environ = {**os.environ, VARIABLE: subject.environ.get(VARIABLE, "")}
+    done = subprocess.run(command, capture_output=True, env=environ, timeout=LIMIT, check=False)
+    try:
+        return msgspec.json.decode(done.stdout, type=Measured)
+    except codec.DECODE_ERRORS:
+        said = done.stderr.decode(errors="replace").strip().rpartition("\n")[2]
+        report.fail(f"walls of functions could not be measured: {said}", "see that it runs")
+        return None
+
+
+def more(_: Subject, report: Report) -> None:
+    """Which further walls are there, that functions are not within today."""
     missing = {
-        "Landlock (files)": _landlock(report),
-        "seccomp (system calls)": _seccomp(report),
         "namespaces": _namespaces(report),
         "cgroup v2 (CPU and memory)": _cgroup(report),
     }
@@ -27,24 +59,6 @@ def walls(_: Subject, report: Report) -> None:
     if names:
         advice = "code that you do not trust is better run on a Linux that has them"
         report.warn(f"walls missing here: {', '.join(names)}", advice)
-
-
-def _landlock(report: Report) -> bool:
-    if not sys.platform.startswith("linux"):
-        return False
-    abi = ctypes.CDLL(None, use_errno=True).syscall(
-        _LANDLOCK_CREATE_RULESET, None, ctypes.c_size_t(0), ctypes.c_uint32(_VERSION_FLAG)
-    )
-    if abi > 0:
-        report.ok(f"Landlock ABI {abi}")
-    return bool(abi > 0)
-
-
-def _seccomp(report: Report) -> bool:
-    there = "kill_process" in _text("/proc/sys/kernel/seccomp/actions_avail").split()
-    if there:
-        report.ok("seccomp filters")
-    return there
 
 
 def _namespaces(report: Report) -> bool:
@@ -77,4 +91,4 @@ def _text(path: str) -> str:
         return ""
 
 
-CHECKS = (("walls", walls),)
+CHECKS = (("walls", walls), ("namespaces", more))

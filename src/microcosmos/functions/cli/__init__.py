@@ -5,10 +5,12 @@ from __future__ import annotations
 import click
 
 from .deploying import deploy, validate
+from .limits import limits
 from .looking import consumption, get, history, list_, logs, verify
+from .quotas import quota
 from .running import invoke
 from .secrets import secret
-from .versions import delete, diff, rollback, split
+from .versions import delete, diff, pardon, rollback, split
 
 
 @click.group()
@@ -22,6 +24,6 @@ def functions() -> None:
 
 for _command in (
     *(deploy, validate, list_, get, history, diff, rollback, split, delete),
-    *(invoke, logs, consumption, verify, secret),
+    *(invoke, logs, consumption, verify, secret, limits, quota, pardon),
 ):
     functions.add_command(_command)

@@ -13,12 +13,13 @@ import msgspec
 
 from microcosmos.base import errors
 from microcosmos.base.context import DEFAULT_NAMESPACE, NAMESPACE
-from microcosmos.functions.interface import Draft, Finding, Function, Version
+from microcosmos.functions.interface import Draft, Finding, Function, SecretUse, Version
 from microcosmos.functions.requests import DEPLOYING, Findings, NameRequest
 from microcosmos.functions.showing import path_of, shown
 
 from . import folders
-from .session import Session, ask, change
+from .limits import amounts
+from .session import Session, ask, change, pairs
 
 Command = Callable[..., Any]
 
@@ -33,10 +34,24 @@ _OPTIONS: Sequence[Callable[[Command], Command]] = (
     click.option(
         "--secret", multiple=True, metavar="NAME[=value]", help="A secret; see above for its value."
     ),
+    click.option(
+        "--secret-use",
+        multiple=True,
+        metavar="NAME=HOST[/HEADER]",
+        help="Where a secret is filled in; in the header Authorization unless said.",
+    ),
     click.option("--allow-host", multiple=True, metavar="HOST", help="What it may fetch from."),
     click.option("--route", multiple=True, metavar="/users/{id}", help="Paths below its family."),
-    click.option("--grant", multiple=True, help="store, config, events, broker, call[:users.read]"),
+    click.option(
+        "--grant",
+        multiple=True,
+        help="store, config, events, broker, call[:users.read], secret[:NAME]",
+    ),
     click.option("--on", multiple=True, metavar="TRIGGER", help="events:TOPIC or cron:SCHEDULE."),
+    click.option(
+        "--limit", multiple=True, metavar="NAME=VALUE", help="cpu=100ms, heap=128MiB and so on."
+    ),
+    click.option("--isolation", default="", help="isolate, process or wasm."),
 )
 
 
@@ -74,8 +89,10 @@ def deploy(session: Session, /, **said: Any) -> Deployed:
     SOURCE is a file, a folder with several of them, or - for a script on the standard input. All
     that is said is of this version only: what is left out, the version does without.
 
-    A secret without a value is taken from the environment variable of its name if there is one,
-    else it is the one that is kept already, else it is asked for.
+    Code sees a placeholder of a secret, which is filled in on the way to where --secret-use says;
+    --grant secret:NAME lets it read the value. A secret without a value is taken from the
+    environment variable of its name if there is one, else it is the one that is kept already, else
+    it is asked for.
     """
     answer = change(session, "Deploy", _draft(session, **said), DEPLOYING)
     return deployed(session, said["name"], msgspec.json.decode(answer, type=Version))
@@ -131,10 +148,13 @@ def _draft(
     message: str,
     env: tuple[str, ...],
     secret: tuple[str, ...],
+    secret_use: tuple[str, ...],
     allow_host: tuple[str, ...],
     route: tuple[str, ...],
     grant: tuple[str, ...],
     on: tuple[str, ...],
+    limit: tuple[str, ...],
+    isolation: str,
 ) -> Draft:
     files = folders.read(source)
     return Draft(
@@ -144,26 +164,16 @@ def _draft(
         language=language,
         engine=engine,
         message=message,
-        env=_pairs("--env", env),
+        env=pairs("--env", env),
         secrets=_secrets(session, name, secret),
+        secret_uses=_uses(secret_use),
         hosts=list(allow_host),
         routes=list(route),
         grants=list(grant),
         on=list(on),
+        limits=amounts("--limit", limit),
+        isolation=isolation,
     )
-
-
-def _pairs(flag: str, texts: Sequence[str]) -> dict[str, str]:
-    """Names and values; a value may be anything, commas and equals signs included."""
-    found: dict[str, str] = {}
-    for text in texts:
-        name, equals, value = text.partition("=")
-        if not equals or not name:
-            raise click.UsageError(f"{flag}: {text[:40]!r} is not of the form NAME=value")
-        if name in found:
-            raise click.UsageError(f"{flag}: {name} is said twice")
-        found[name] = value
-    return found
 
 
 def _secrets(session: Session, name: str, texts: Sequence[str]) -> dict[str, str | None]:
@@ -182,6 +192,19 @@ def _secrets(session: Session, name: str, texts: Sequence[str]) -> dict[str, str
         else:
             kept = _kept(session, name) if kept is None else kept
             found[secret] = None if secret in kept else _asked(session, secret)
+    return found
+
+
+def _uses(texts: Sequence[str]) -> dict[str, list[SecretUse]]:
+    found: dict[str, list[SecretUse]] = {}
+    for text in texts:
+        name, equals, where = text.partition("=")
+        host, _, header = where.partition("/")
+        if not equals or not name or not host:
+            form = "NAME=HOST or NAME=HOST/HEADER"
+            raise click.UsageError(f"--secret-use: {text[:60]!r} is not of the form {form}")
+        use = SecretUse(host, header) if header else SecretUse(host)
+        found.setdefault(name, []).append(use)
     return found
 
 

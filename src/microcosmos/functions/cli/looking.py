@@ -9,7 +9,8 @@ import click
 import msgspec
 
 from microcosmos.base import codec, errors
-from microcosmos.functions.interface import Counts, Function, Version
+from microcosmos.functions import limits, placeholders
+from microcosmos.functions.interface import Function, State, Version
 from microcosmos.functions.requests import (
     NAME,
     History,
@@ -20,6 +21,9 @@ from microcosmos.functions.requests import (
     NameRequest,
     Verified,
 )
+from microcosmos.monitor.ledger.cli import Used, asked, shown
+from microcosmos.monitor.ledger.showing import Cells
+from microcosmos.monitor.ledger.wire import Consumption, ConsumptionRequest
 
 from .session import Line, Session, ask
 
@@ -55,7 +59,7 @@ def _row(one: Function) -> Row:
     version = one.version
     return Row(
         name=one.name,
-        version=_shares(one),
+        version=_shares(one) + _standing(one),
         language=version.language,
         form=version.form,
         engine=version.engine,
@@ -72,6 +76,19 @@ def _shares(one: Function) -> str:
     return ",".join(f"{number}={part}" for number, part in one.shares.items())
 
 
+def _standing(one: Function) -> str:
+    """`` (refused)``, if one of the versions that get requests is."""
+    states = {one.states[version].state for version in one.shares if version in one.states}
+    return f" ({max(states)})" if states else ""
+
+
+def _state(version: str, state: State) -> str:
+    """``v3 has 2 strikes and is refused until …: why``."""
+    strikes = "1 strike" if state.strikes == 1 else f"{state.strikes} strikes"
+    now = "is refused" if state.state == "refused" else "runs in a process of its own"
+    return f"{version} has {strikes} and {now} until {state.until[:19]}Z: it was {state.reason}"
+
+
 class Shown(Function, frozen=True):
     """A function, for people."""
 
@@ -83,22 +100,29 @@ class Shown(Function, frozen=True):
             "url": self.url,
             "owner": self.owner,
             "version": _shares(self),
+            "state": "; ".join(_state(*one) for one in self.states.items()),
             "hash": version.hash,
             "runs": f"{version.form} in {version.language} on {version.engine}",
             "begins": version.main,
             "files": ", ".join(version.files),
             "env": ", ".join(version.env),
             "secrets": ", ".join(self.secrets),
+            "used by": "; ".join(
+                f"{name} in {placeholders.shown(uses)}"
+                for name, uses in version.secret_uses.items()
+            ),
             "hosts": ", ".join(version.hosts),
             "routes": ", ".join(version.routes),
             "grants": ", ".join(version.grants),
             "on": ", ".join(version.on),
+            "isolation": version.isolation,
+            "limits": limits.line(self.limits),
             "created": self.created,
             "updated": self.updated,
             "author": version.author,
             "message": version.message,
         }
-        return "\n".join(f"{name + ':':10}{text}" for name, text in facts.items() if text)
+        return "\n".join(f"{name + ':':9} {text}" for name, text in facts.items() if text)
 
 
 @click.command(short_help="Show a function")
@@ -155,33 +179,22 @@ def logs(session: Session, name: str, follow: bool, lines: int) -> Iterator[Line
         yield msgspec.json.decode(message, type=Line)
 
 
-class Used(Counts):
-    """What a function has used, for people."""
-
-    def readable(self) -> str:
-        """CosmoCompute's four counters, and then ours; times in microseconds."""
-        facts = {
-            "requests": f"{self.requests:,}",
-            "response bytes": f"{self.response_bytes:,}",
-            "execution time": f"{self.execution_ns // 1000:,} µs",
-            "consumption": f"{self.byte_ms:,} byte·ms",
-            "errors": f"{self.errors:,}",
-            "cpu time": f"{self.cpu_ns // 1000:,} µs",
-            "fetches": f"{self.fetches:,}",
-            "cold starts": f"{self.cold_starts:,}",
-        }
-        return "\n".join(f"{name + ':':16}{text}" for name, text in facts.items())
-
-
-@click.command(short_help="Show what a function has used")
-@click.argument("name")
+@click.command(short_help="Show what functions have used")
+@asked
 @click.pass_obj
-def consumption(session: Session, name: str) -> Used:
-    """Show what a function has used since its first deploy.
+def consumption(
+    session: Session, name: str, since: str, by: str | None
+) -> Used | Consumption | list[Cells] | str:
+    """Show what a function has used since its first deploy, or all of them.
 
-    Consumption is the sum over requests of the bytes of its heap times their milliseconds.
+    Consumption, or BYTE·MS, is the sum over requests of the bytes of its heap times their
+    milliseconds. Hours and days are those of UTC. On deno heap and processor are the function's
+    part of its process, which a * marks. `micro ledger` shows services and apps too.
     """
-    return ask(session, "Consumption", NameRequest(name), Used)
+    request = msgspec.convert({"name": name, "since": since, "by": by or ""}, ConsumptionRequest)
+    return shown(
+        lambda asked: ask(session, "Consumption", asked, Consumption), request, session.output
+    )
 
 
 @click.command(short_help="Check the chain of a function's versions")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import datetime
+import re
 import sys
 from pathlib import Path
 
@@ -10,11 +12,14 @@ import click
 import msgspec
 
 from microcosmos.base import errors
+from microcosmos.functions import amounts
+from microcosmos.functions.interface import Replay
 from microcosmos.functions.requests import Invoked, InvokeRequest
 
 from .session import Session, change
 
 _PATIENCE = 70.0
+_EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 
 
 class Answered(msgspec.Struct, omit_defaults=True):
@@ -33,6 +38,13 @@ class Answered(msgspec.Struct, omit_defaults=True):
 @click.option("--header", "-H", multiple=True, metavar="Name: value", help="A header.")
 @click.option("--data", "-d", default=None, help="The body; @FILE reads one, @- standard input.")
 @click.option("--include", "-i", is_flag=True, help="Print the status and the headers too.")
+@click.option("--seed", default=None, help="Of its randomness, which is the same each time.")
+@click.option(
+    "--clock", default=None, metavar="TIME", help="When it begins: RFC 3339, or ms since 1970."
+)
+@click.option(
+    "--step", default=None, metavar="TIME", help="How far the clock goes on at each look; 0."
+)
 @click.pass_obj
 def invoke(
     session: Session,
@@ -42,10 +54,16 @@ def invoke(
     header: tuple[str, ...],
     data: str | None,
     include: bool,
+    seed: str | None,
+    clock: str | None,
+    step: str | None,
 ) -> Answered | None:
     """Send a function a request and print what it answers.
 
     An answer with a status of 400 and above is printed too, and ends with an error.
+
+    With --seed, --clock or --step it is answered in a fresh world, in which randomness and time
+    are the same each time; so is the answer. The owner of a function may do so, and an admin.
     """
     body = _body(data)
     request = InvokeRequest(
@@ -54,6 +72,7 @@ def invoke(
         path=path,
         headers=[_header(text) for text in header],
         body=body or b"",
+        replay=_replay(seed, clock, step),
     )
     answer = change(session, "Invoke", request, _PATIENCE)
     found = msgspec.json.decode(answer, type=Invoked)
@@ -71,6 +90,30 @@ def invoke(
     if found.status >= 400:
         raise errors.of_code(found.status, name, f"{name} answered {found.status}")
     return None
+
+
+def _replay(seed: str | None, clock: str | None, step: str | None) -> Replay | None:
+    if seed is clock is step is None:
+        return None
+    try:
+        seconds = amounts.read(step, "seconds", "--step") if step else 0.0
+    except errors.BadRequest as error:
+        raise click.UsageError(error.detail) from None
+    return Replay(seed=seed or "", clock=_moment(clock or "0"), step=seconds * 1000)
+
+
+def _moment(text: str) -> float:
+    """Milliseconds since the epoch."""
+    try:
+        if re.fullmatch(r"-?\d{1,18}(\.\d{1,9})?", text, re.ASCII):
+            return float(text)
+        moment = datetime.datetime.fromisoformat(text)
+    except ValueError:
+        form = "2026-01-01T00:00:00Z, nor milliseconds since 1970"
+        raise click.UsageError(f"--clock: {text[:40]!r} is no time such as {form}") from None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=datetime.UTC)
+    return (moment - _EPOCH) / datetime.timedelta(milliseconds=1)
 
 
 def _answered(found: Invoked) -> Answered:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Protocol, TypeVar
 
 import click
@@ -92,6 +92,23 @@ def number(text: str) -> int:
     if found := _VERSION.fullmatch(text):
         return int(found[1])
     raise click.UsageError(f"{text[:40]!r} is no version such as v12")
+
+
+def pairs(flag: str, texts: Sequence[str]) -> dict[str, str]:
+    """Names and values; a value may be anything, commas and equals signs included.
+
+    Raises:
+        click.UsageError: one has no name, or is said twice.
+    """
+    found: dict[str, str] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            raise click.UsageError(f"{flag}: {text[:40]!r} is not of the form NAME=value")
+        if name in found:
+            raise click.UsageError(f"{flag}: {name} is said twice")
+        found[name] = value
+    return found
 
 
 class Line(msgspec.Struct, frozen=True):

@@ -14,6 +14,7 @@ from microcosmos.functions.requests import (
     DiffRequest,
     NameRequest,
     NumberRequest,
+    Pardoned,
     SplitRequest,
 )
 
@@ -76,6 +77,20 @@ def _shares(text: str) -> dict[int, int]:
             raise click.UsageError(f"{pair!r:.40} is not of the form v12=90")
         found[chosen] = int(part)
     return found
+
+
+@click.command(short_help="Forget what a function has done")
+@click.argument("name")
+@click.pass_obj
+def pardon(session: Session, name: str) -> Pardoned | str:
+    """Let all versions of a function run as if they had never held up or killed their worker.
+
+    `micro functions get` shows which of them have strikes, and why.
+    """
+    found = msgspec.json.decode(change(session, "Pardon", NameRequest(name)), type=Pardoned)
+    if session.output == "json":
+        return found
+    return f"{name} is pardoned." if found.versions else f"{name} has no strikes."
 
 
 @click.command(short_help="Delete a function")

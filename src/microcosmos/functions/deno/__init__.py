@@ -5,6 +5,6 @@ The worker itself is JavaScript, in ``worker/``; it speaks `functions.wire` like
 
 from __future__ import annotations
 
-from .command import BUILTINS, LEAST_HEAP, binary, command, quiet
+from .command import BUILTINS, LEAST_HEAP, SCRIPTS, binary, command, quiet
 
-__all__ = ["BUILTINS", "LEAST_HEAP", "binary", "command", "quiet"]
+__all__ = ["BUILTINS", "LEAST_HEAP", "SCRIPTS", "binary", "command", "quiet"]

@@ -38,7 +38,10 @@ BUILTINS = frozenset(
 """The modules of Node that functions may import, as in ``worker/doors.js``."""
 
 _MEGABYTE = 1024 * 1024
-_WORKER = Path(__file__).parent / "worker" / "main.js"
+
+SCRIPTS = Path(__file__).parent / "worker"
+"""Where what a worker runs first is."""
+
 
 _QUIET = {
     "DENO_NO_UPDATE_CHECK": "1",
@@ -86,7 +89,8 @@ def command(socket: Path, *, heap: int, folder: Path) -> tuple[list[str], dict[s
     """What starts a worker: its arguments and its whole environment.
 
     Its standard input must be empty (``/dev/null``). It listens on the socket, then gives its
-    permissions back; SIGTERM lets it end what it has begun.
+    permissions back; SIGTERM lets it end what it has begun. Its socket is open to whom the
+    umask leaves it to.
 
     Args:
         socket: where it listens; there must be nothing yet.
@@ -104,15 +108,16 @@ def command(socket: Path, *, heap: int, folder: Path) -> tuple[list[str], dict[s
         f"--allow-net=unix:{socket}",
         f"--allow-read={socket}",
         f"--allow-write={socket}",
-        os.fspath(_WORKER),
+        os.fspath(SCRIPTS / "main.js"),
         os.fspath(socket),
-        json.dumps(_told()),
+        json.dumps(_told(max(heap, LEAST_HEAP))),
     ]
     return arguments, quiet(folder)
 
 
-def _told() -> dict[str, float]:
+def _told(heap: int) -> dict[str, float]:
     return {
+        "heap": heap,
         "operations": limits.OPERATIONS,
         "logLine": limits.LOG_LINE,
         "logLines": limits.LOG_LINES,

@@ -1,4 +1,4 @@
-"""``python -m microcosmos.functions.monty SOCKET``: a worker on a new socket."""
+"""``python -m microcosmos.functions.monty SOCKET``: a worker on a new socket, within its walls."""
 
 from __future__ import annotations
 
@@ -6,6 +6,10 @@ import os
 import socket
 import sys
 
+from microcosmos.functions.walls import enter, profiles
+
+from . import looker
+from .program import program
 from .worker import run
 
 
@@ -16,6 +20,7 @@ def main() -> None:
     listener.bind(sys.argv[1])
     os.umask(mask)
     listener.listen(128)
+    enter(profiles.monty(program()), descriptors=(listener.fileno(), *looker.begin()))
     run(listener)
 
 

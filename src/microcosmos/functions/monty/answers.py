@@ -11,6 +11,8 @@ from pydantic_monty import Frame, MontyError, MontyRuntimeError, MontySyntaxErro
 
 from microcosmos.base import errors
 from microcosmos.functions import wire
+from microcosmos.functions.ended import LIMIT, ended
+from microcosmos.functions.interface import Limits
 
 FRAMES = 20
 """Frames of a trace that are shown; of a deeper one those in the middle are left out."""
@@ -30,12 +32,12 @@ class Given(msgspec.Struct, frozen=True, array_like=True):
     body: Any
 
 
-def payload(value: Any, most: int) -> tuple[bytes, int]:
+def payload(value: Any, limits: Limits) -> tuple[bytes, int]:
     """The payload of a REPLY, and the bytes of its body.
 
     Args:
         value: what the prelude gave.
-        most: bytes that a body may have.
+        limits: of the function.
 
     Raises:
         errors.InternalServerError: it is no answer.
@@ -50,8 +52,8 @@ def payload(value: Any, most: int) -> tuple[bytes, int]:
     body: bytes = given.body
     if isinstance(given.body, str):
         body = given.body.encode("utf-8", "replace")
-    if len(body) > most:
-        raise limit("output", f"an answer of more than {most:,} bytes")
+    if len(body) > limits.response:
+        raise ended("output", limits, len(body))
     if not 200 <= given.status <= 599:
         raise refused(f"{given.status} is no status of an answer")
     if body and given.status in _BODILESS:
@@ -77,11 +79,6 @@ def _kind(given: Given, headers: list[tuple[str, str]]) -> int:
     return wire.GIVEN
 
 
-def limit(which: str, what: str) -> errors.Error:
-    """The error of a function that has used too much of something."""
-    return errors.Unavailable(f"functions.limit.{which}", f"the function was ended: {what}")
-
-
 def refused(why: object) -> errors.Error:
     """The error for what is no answer."""
     return errors.InternalServerError(
@@ -90,17 +87,17 @@ def refused(why: object) -> errors.Error:
     )
 
 
-def failed(error: MontyError) -> errors.Error:
+def failed(error: MontyError, limits: Limits) -> errors.Error:
     """What a caller may know of an error that a function let pass."""
     inner = error.exception()
     text = str(inner)
     if isinstance(inner, MemoryError):
-        return limit("memory", "more memory than it may have")
+        return ended("memory", limits)
     if isinstance(inner, RecursionError):
-        return limit("stack", "a recursion that is too deep")
+        return ended("stack", limits)
     if isinstance(inner, TimeoutError) and "time limit exceeded" in text:
-        return limit("cpu", "too much of the processor at a stretch")
-    if isinstance(inner, RuntimeError) and text.startswith("functions.limit."):
+        return ended("cpu", limits)
+    if isinstance(inner, RuntimeError) and text.startswith(LIMIT):
         id, _, detail = text.partition(": ")
         return errors.Unavailable(id, detail)
     return errors.InternalServerError(

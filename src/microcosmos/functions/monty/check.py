@@ -13,6 +13,7 @@ from pydantic_monty import (
 
 from microcosmos.base import errors
 from microcosmos.functions import wire
+from microcosmos.functions.interface import Limits
 
 from .sandbox import Died, open_sandbox
 
@@ -36,7 +37,7 @@ class _Read(Exception):
 
 async def check(pool: AsyncMonty, source: wire.Source) -> wire.Checked:
     """What is wrong with a source: what Monty cannot read, or that nothing in it handles."""
-    sandbox = await open_sandbox(pool, name=source.file, limit=CHECK_CPU, heap=_HEAP)
+    sandbox = await open_sandbox(pool, name=source.file, limits=Limits(cpu=CHECK_CPU, heap=_HEAP))
     try:
         await sandbox.run(_STOP + source.code, limit=CHECK_CPU, asks={"_stop": _stop})
     except _Read:

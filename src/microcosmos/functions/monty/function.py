@@ -15,21 +15,22 @@ from pydantic_monty import AsyncMonty, MontyError
 
 from microcosmos.base import context, errors
 from microcosmos.functions import wire
-from microcosmos.functions.interface import Unit
+from microcosmos.functions.ended import ended, logs_cut
+from microcosmos.functions.failing import kind_of
+from microcosmos.functions.interface import Limits, Unit
+from microcosmos.functions.replay import World
 
 from . import answers
 from .host import Host, encoded
 from .pool import Pool, Shelf
 from .sandbox import Ask, Died, Prints, Sandbox, open_sandbox
+from .timeless import Timeless, policy
 
 LOAD_CPU = 1.0
 """Seconds of the processor that a function may take to load."""
 
 LOAD_WALL = 5.0
 """Seconds that it may take in all."""
-
-LOG_LINES = 1000
-"""Lines that one request may write to the log."""
 
 LOG_LINE = 16 * 1024
 """Characters of a line of the log; what is longer is cut."""
@@ -89,6 +90,8 @@ class Function:
         self._handlers: frozenset[str] = frozenset()
         self._seen = 0
         self._shelf = Shelf(self._make)
+        # As the code has left it when it was loaded, if it is replayed.
+        self._world: World | None = None
 
     @property
     def heap(self) -> int:
@@ -120,17 +123,20 @@ class Function:
     async def _made(self) -> Sandbox:
         unit = self.unit
         sandbox = await open_sandbox(
-            self._monty, name=unit.main, limit=unit.limits.cpu, heap=unit.limits.heap
+            self._monty,
+            name=unit.main,
+            limits=unit.limits,
+            policy=None if unit.replay is None else policy(unit.replay),
         )
         try:
             if self._state:
-                await sandbox.load(self._state)
+                await sandbox.load(self._state, seeded=unit.replay is not None)
             else:
                 async with asyncio.timeout(LOAD_WALL):
                     await self._first(sandbox)
         except TimeoutError:
             await _thrown_away(sandbox)
-            raise answers.limit("wall", f"more than {LOAD_WALL:g} s to load") from None
+            raise self._fails_to_load(f"it takes more than {LOAD_WALL:g} s") from None
         except BaseException:
             await _thrown_away(sandbox)
             raise
@@ -143,17 +149,27 @@ class Function:
         try:
             await sandbox.run(PRELUDE, limit=LOAD_CPU)
             with self._log("") as prints:
-                await sandbox.run(unit.code, limit=LOAD_CPU, prints=prints)
+                # A new one: what died of it may have begun to look at the one before.
+                self._world = None if unit.replay is None else World(unit.replay)
+                world = None if self._world is None else Timeless(self._world)
+                await sandbox.run(unit.code, limit=LOAD_CPU, prints=prints, world=world)
             found = await sandbox.run(_ENV + "_found", limit=LOAD_CPU, inputs=given)
         except MontyError as error:
             said = answers.place(error, _OWN, unit.main)
             raise errors.InternalServerError("functions.load", said) from None
+        except errors.Unavailable:
+            why = f"it takes more than {LOAD_CPU:g} s of the processor"
+            raise self._fails_to_load(why) from None
         if not found:
             raise errors.InternalServerError(
                 "functions.load", f"{unit.main} has no handler(request, env), consume or scheduled"
             )
         self._handlers = frozenset(found)
         self._state = await sandbox.save()
+
+    def _fails_to_load(self, why: str) -> errors.InternalServerError:
+        detail = f"{self.unit.main} fails when it is loaded: {why}"
+        return errors.InternalServerError("functions.load", detail)
 
     async def request(self, head: bytes, body: bytes) -> bytes:
         """Answer a request; returns the payload of the REPLY.
@@ -173,31 +189,34 @@ class Function:
             "body": body,
         }
         trace = next((value for name, value in pairs if name.lower() == _TRACE), "")
-        return await self._run("handler", said, trace)
+        return await self._run("handler", said, trace, len(body))
 
-    async def event(self, handler: str, event: Any) -> None:
-        """Let it handle an event.
+    def refused(self, error: errors.Error) -> None:
+        """A request was refused before it had come wholly."""
+        meter = _Meter(self, self._host, 0)
+        meter.failed = error.id
+        meter.end()
+
+    async def event(self, handler: str, event: Any, size: int) -> None:
+        """Let it handle an event, whose JSON has so many bytes.
 
         Raises:
             errors.Error: it failed, or has no such handler.
         """
-        await self._run(handler, event, "")
+        await self._run(handler, event, "", size)
 
     def drop(self) -> None:
         """Let go of its sandboxes."""
         self._pool.close(self._shelf)
 
-    async def _run(self, handler: str, said: Any, trace: str) -> bytes:
+    async def _run(self, handler: str, said: Any, trace: str, size: int) -> bytes:
         limits = self.unit.limits
-        if handler not in self._handlers:
-            raise errors.Unimplemented(
-                "functions.handler", f"{self.unit.main} has no {handler}(…) for this"
-            )
-        if self.busy >= limits.concurrency:
-            raise answers.limit(
-                "concurrency", f"more than {limits.concurrency:,} requests at a time"
-            )
-        meter = _Meter(self, self._host)
+        meter = _Meter(self, self._host, size)
+        if (refusal := self._refusal(handler)) is not None:
+            meter.failed = refusal.id
+            meter.end()
+            self._host.log(self.slot, "error", str(refusal), trace)
+            raise refusal
         self.busy += 1
         try:
             async with asyncio.timeout(limits.wall):
@@ -205,27 +224,36 @@ class Function:
                 value = await self._lent(sandbox, handler, said, trace, meter)
             if handler != "handler":
                 return b""
-            reply, meter.body = answers.payload(value, limits.response)
+            reply, meter.body = answers.payload(value, limits)
             return reply
         except TimeoutError:
-            meter.failed = True
-            raise answers.limit("wall", f"more than {limits.wall:g} s until the answer") from None
+            late = ended("wall", limits)
+            meter.failed = late.id
+            self._host.log(self.slot, "error", str(late), trace)
+            raise late from None
         except errors.Error as error:
-            meter.failed = True
+            meter.failed = error.id
             if error.id != "functions.exception":
                 self._host.log(self.slot, "error", str(error), trace)
-            raise
-        except asyncio.CancelledError:
-            meter.answered = False
             raise
         finally:
             self.busy -= 1
             meter.end()
 
+    def _refusal(self, handler: str) -> errors.Error | None:
+        """What keeps a request or an event from being begun."""
+        if handler not in self._handlers:
+            detail = f"{self.unit.main} has no {handler}(…) for this"
+            return errors.Unimplemented("functions.handler", detail)
+        if self.busy >= self.unit.limits.concurrency:
+            return ended("concurrency", self.unit.limits)
+        return None
+
     @contextmanager
     def _log(self, trace: str) -> Iterator[Prints]:
         """Takes what is printed in the meantime."""
-        printer = _Printer(lambda level, text: self._host.log(self.slot, level, text, trace))
+        log = self._host.log
+        printer = _Printer(self.unit.limits, lambda level, text: log(self.slot, level, text, trace))
         try:
             yield printer.printed
         finally:
@@ -245,16 +273,19 @@ class Function:
                     inputs={"_said": said},
                     asks=asks,
                     prints=prints,
+                    world=None if self._world is None else Timeless(self._world.copy()),
                 )
-            good = True
+            # In a replay the next one begins anew.
+            good = self._world is None
             return value
         except Died:
             raise errors.Unavailable("functions.lost", "the sandbox of the function died") from None
         except MontyError as error:
-            failure = answers.failed(error)
+            failure = answers.failed(error, self.unit.limits)
             # What stopped at a limit may have stopped anywhere.
-            good = failure.id == "functions.exception"
-            if good:
+            thrown = failure.id == "functions.exception"
+            good = thrown and self._world is None
+            if thrown:
                 said = answers.trace(error, _OWN, self.unit.main)
                 self._host.log(self.slot, "error", said, trace)
             raise failure from None
@@ -270,25 +301,28 @@ class Function:
 class _Meter:
     """What one request has used."""
 
-    def __init__(self, function: Function, host: Host) -> None:
+    def __init__(self, function: Function, host: Host, size: int) -> None:
         self._function = function
         self._host = host
         self._begun = time.perf_counter_ns()
+        self._size = size
         self.cpu = 0.0
         self.fetches = 0
         self.body = 0
-        self.failed = False
-        self.answered = True
+        self.failed = ""
 
     def end(self) -> None:
         """Count it."""
         slot, heap = self._function.slot, self._function.heap
         took = time.perf_counter_ns() - self._begun
         counts = self._host.counts(slot)
-        counts.requests += self.answered
-        counts.errors += self.failed
+        counts.requests += 1
+        if self.failed:
+            counts.fail(kind_of(self.failed))
+        counts.request_bytes += self._size
         counts.response_bytes += self.body
         counts.execution_ns += took
+        counts.heap = max(counts.heap, heap)
         counts.byte_ms += heap * took // 1_000_000
         counts.cpu_ns += int(self.cpu * 1e9)
         counts.fetches += self.fetches
@@ -308,6 +342,7 @@ class _Asks:
         self._meter = meter
         self._trace = trace
         self._host = host
+        self._under_way = asyncio.Semaphore(self._limits.at_once)
         self.by_name: Mapping[str, Ask] = {
             "_fetch": _told(self._fetch),
             "_fetch_async": _told(self._fetch),
@@ -325,20 +360,19 @@ class _Asks:
             redirect=asked.redirect,
             trace=self._trace,
         )
-        return await self._host.fetch(self._slot, fetch, self._limits.response)
+        async with self._under_way:
+            return await self._host.fetch(self._slot, fetch, self._limits.response)
 
     async def _use(self, binding: str, verb: str, arguments: str) -> Any:
         self._count()
         given = msgspec.json.decode(arguments)
         use = wire.Use(binding=binding, verb=verb, arguments=given, trace=self._trace)
-        return await self._host.use(self._slot, use, self._limits.response)
+        async with self._under_way:
+            return await self._host.use(self._slot, use, self._limits.response)
 
     def _count(self) -> None:
-        most = self._limits.fetches
-        if self._meter.fetches >= most:
-            raise answers.limit(
-                "fetches", f"more than {most} sub-requests and uses of bindings in one request"
-            )
+        if self._meter.fetches >= self._limits.fetches:
+            raise ended("fetches", self._limits)
         self._meter.fetches += 1
 
 
@@ -358,11 +392,12 @@ def _told(ask: Ask) -> Ask:
 class _Printer:
     """Makes lines of what is printed; it comes in pieces, and in any thread."""
 
-    def __init__(self, log: Callable[[str, str], None]) -> None:
+    def __init__(self, limits: Limits, log: Callable[[str, str], None]) -> None:
+        self._limits = limits
         self._log = log
         self._loop = asyncio.get_running_loop()
         self._begun = ""
-        self._left = LOG_LINES
+        self._left = limits.logs
 
     def printed(self, stream: str, text: str) -> None:
         """Something was printed."""
@@ -374,13 +409,16 @@ class _Printer:
 
     def _take(self, level: str, text: str) -> None:
         *lines, self._begun = (self._begun + text).split("\n")
-        for line in lines[: max(self._left, 0)]:
-            self._log(level, line[:LOG_LINE])
-        if 0 <= self._left < len(lines):
-            self._log("warn", f"one request may log {LOG_LINES:,} lines; the rest is left out")
-            self._left = 0
-        self._left -= len(lines)
+        for line in lines:
+            self._line(level, line[:LOG_LINE])
         self._begun = self._begun[:LOG_LINE]
+
+    def _line(self, level: str, line: str) -> None:
+        before, self._left = self._left, self._left - len(line.encode("utf-8", "replace"))
+        if self._left >= 0:
+            self._log(level, line)
+        elif before >= 0:
+            self._log("warn", logs_cut(self._limits))
 
 
 async def _thrown_away(sandbox: Sandbox) -> None:

@@ -11,6 +11,8 @@ import sys
 
 from microcosmos.functions import cpu
 
+from . import looker
+
 _PAGE = os.sysconf("SC_PAGESIZE")
 
 
@@ -39,8 +41,7 @@ class Process:
             self._loop.add_reader(self._held, self._died)
             self._poll = select.poll()
             self._poll.register(self._held, select.POLLIN)
-            with contextlib.suppress(FileNotFoundError):
-                self._pages = os.open(f"/proc/{pid}/statm", os.O_RDONLY)
+            self._pages = looker.memory_of(pid)
 
     @property
     def lives(self) -> bool:
@@ -58,7 +59,7 @@ class Process:
     @property
     def heap(self) -> int:
         """Bytes of memory that are its own; 0 if it has ended."""
-        if self._pages < 0:
+        if sys.platform != "linux":
             return _elsewhere(self.pid)
         try:
             _, resident, shared, *_ = os.pread(self._pages, 100, 0).split()

@@ -6,12 +6,13 @@ import asyncio
 import contextlib
 import os
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import pydantic_monty as monty
 from pydantic_monty import AsyncMontySession, MontyComplete
 
-from microcosmos.base import errors
+from microcosmos.functions.ended import ended
+from microcosmos.functions.interface import Limits
 
 from .process import Process
 
@@ -20,6 +21,9 @@ LOOK = 0.005
 
 OVERTIME = 1.0
 """Seconds beyond four times its limit after which a sandbox stops itself, if its worker is gone."""
+
+CALL = 512
+"""Bytes of the stack that a call within a call counts."""
 
 RANDOM = 64 * 1024
 """Bytes that ``os.urandom`` gives at once."""
@@ -31,6 +35,26 @@ Ask = Callable[..., Awaitable[Any]]
 
 Prints = Callable[[str, str], None]
 """Takes the name of a stream and what was printed to it; called in any thread."""
+
+
+class Timed(Protocol):
+    """A world with randomness and time of its own; see `timeless.Timeless`.
+
+    Attributes:
+        asks: what Monty asks of it on behalf of its own modules.
+        awaited: those of them that are sleep to be awaited.
+    """
+
+    asks: Mapping[str, Ask]
+    awaited: frozenset[str]
+
+    def sleep(self, number: int, seconds: float) -> None:
+        """Let an awaited sleep begin."""
+
+    async def some(
+        self, waiting: dict[int, asyncio.Task[Any]], pending: list[int]
+    ) -> dict[int, Any]:
+        """Results by number, as soon as there is one of those that are wanted."""
 
 
 class Died(Exception):
@@ -53,18 +77,24 @@ class Sandbox:
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
         self._until = 0.0
+        self._seen = 0.0
         self._overran = False
 
-    async def load(self, state: bytes) -> None:
+    async def load(self, state: bytes, *, seeded: bool = False) -> None:
         """Put a saved state in; its limits are those that it was saved with.
+
+        Args:
+            state: as of `save`.
+            seeded: whether its randomness goes on as it was.
 
         Raises:
             Died: its process ended.
         """
         try:
             await self._session.load_session(state)
-            # Else every sandbox that was made of this state would draw the same numbers.
-            await self._session.feed_run("import random as _random\n_random.seed()")
+            if not seeded:
+                # Else every sandbox that was made of this state would draw the same numbers.
+                await self._session.feed_run("import random as _random\n_random.seed()")
         except monty.MontyCrashedError:
             raise Died from None
 
@@ -80,6 +110,7 @@ class Sandbox:
         inputs: Mapping[str, Any] | None = None,
         asks: Mapping[str, Ask] | None = None,
         prints: Prints = lambda stream, text: None,
+        world: Timed | None = None,
     ) -> Any:
         """Run code and return the value of its last expression.
 
@@ -92,13 +123,15 @@ class Sandbox:
             inputs: names and values that the code finds.
             asks: what it may call.
             prints: takes what it prints.
+            world: has randomness and time of its own.
 
         Raises:
             errors.Unavailable: it used too much of something.
             monty.MontyError: it failed.
             Died: its process ended.
         """
-        known = {**_SYSTEM, **(asks or {})}
+        known = {**_SYSTEM, **(asks or {}), **(world.asks if world is not None else {})}
+        some = _some if world is None else world.some
         waiting: dict[int, asyncio.Task[Any]] = {}
         self._watch(limit)
         try:
@@ -109,7 +142,7 @@ class Sandbox:
             while not isinstance(snapshot, MontyComplete):
                 if isinstance(snapshot, monty.AsyncFutureSnapshot):
                     self._rest()
-                    settled = await self._while_alive(_some(waiting, snapshot.pending_call_ids))
+                    settled = await self._while_alive(some(waiting, snapshot.pending_call_ids))
                     self._watch(limit)
                     snapshot = await snapshot.resume(settled)
                 elif not isinstance(snapshot, monty.AsyncFunctionSnapshot) or not (
@@ -117,8 +150,11 @@ class Sandbox:
                 ):
                     snapshot = await snapshot.resume_auto()
                 elif "async" in snapshot.function_name:
-                    call = _result(ask, snapshot.args)
-                    waiting[snapshot.call_id] = asyncio.create_task(call)
+                    if world is not None and snapshot.function_name in world.awaited:
+                        world.sleep(snapshot.call_id, *snapshot.args)
+                    else:
+                        call = _result(ask, snapshot.args)
+                        waiting[snapshot.call_id] = asyncio.create_task(call)
                     snapshot = await snapshot.resume({"future": ...})
                 else:
                     self._rest()
@@ -128,11 +164,8 @@ class Sandbox:
             return snapshot.output
         except monty.MontyCrashedError:
             if self._overran:
-                raise errors.Unavailable(
-                    "functions.limit.cpu",
-                    f"the function was ended: more than {limit * 1000:g} ms of the processor"
-                    " at a stretch",
-                ) from None
+                used = self._seen - (self._until - limit)
+                raise ended("cpu", Limits(cpu=limit), used) from None
             raise Died from None
         finally:
             self._rest()
@@ -163,7 +196,8 @@ class Sandbox:
         self._timer = self._loop.call_later(limit, self._look)
 
     def _look(self) -> None:
-        if (left := self._until - self.process.cpu) > 0:
+        self._seen = self.process.cpu
+        if (left := self._until - self._seen) > 0:
             self._timer = self._loop.call_later(max(left, LOOK), self._look)
         else:
             self._overran = True
@@ -175,14 +209,16 @@ class Sandbox:
             self._timer = None
 
 
-async def open_sandbox(pool: monty.AsyncMonty, *, name: str, limit: float, heap: int) -> Sandbox:
+async def open_sandbox(
+    pool: monty.AsyncMonty, *, name: str, limits: Limits, policy: Any = None
+) -> Sandbox:
     """A new sandbox.
 
     Args:
         pool: where processes come from.
         name: of the file that runs, for errors.
-        limit: seconds of the processor between two waits.
-        heap: bytes that its values may take.
+        limits: of what runs in it.
+        policy: where its randomness and its time come from; from the system unless said.
 
     Raises:
         Died: the process ended before it could be used.
@@ -190,12 +226,14 @@ async def open_sandbox(pool: monty.AsyncMonty, *, name: str, limit: float, heap:
     session = pool.checkout(
         script_name=name,
         limits={
-            "max_memory": heap,
+            "max_memory": limits.heap,
+            "max_recursion_depth": limits.stack // CALL,
             "max_suspensions": _SUSPENSIONS,
             # Its processor time is watched from outside. This is for one whose worker died.
-            "max_turn_duration_secs": 4 * limit + OVERTIME,
+            "max_turn_duration_secs": 4 * limits.cpu + OVERTIME,
         },
         assert_message_annotations=False,
+        os_policy=policy,
     )
     try:
         await session.__aenter__()

@@ -27,6 +27,7 @@ from .check import check
 from .function import Function
 from .host import Host
 from .pool import SANDBOXES, Pool
+from .program import program
 
 _log = logging.getLogger(__name__)
 
@@ -49,7 +50,8 @@ def run(listener: socket.socket) -> None:
 
 
 async def _work(listener: socket.socket) -> None:
-    async with AsyncMonty(min_processes=_SPARE, max_processes=SANDBOXES + _SPARE) as monty:
+    most = SANDBOXES + _SPARE
+    async with AsyncMonty(binary_path=program(), min_processes=_SPARE, max_processes=most) as monty:
         worker = Worker(monty)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -183,7 +185,11 @@ class Worker:
                 raise errors.BadRequest("functions", f"a worker knows no {word!r}")
             return wire.pack_reply(200, wire.JSON, b"", await verb(line, body))
         function = self._function(slot)
-        body = await _whole(body, inflow, function.unit.limits.request)
+        try:
+            body = await _whole(body, inflow, function.unit.limits.request)
+        except errors.TooLarge as error:
+            function.refused(error)
+            raise
         return await function.request(head, body)
 
     def _function(self, slot: int) -> Function:
@@ -226,7 +232,8 @@ class Worker:
     async def _event(self, line: Line, body: bytes) -> bytes:
         event = msgspec.json.decode(body, type=wire.Event)
         function = self._function(event.slot)
-        await function.event(event.handler, msgspec.json.decode(event.event))
+        given = bytes(event.event)
+        await function.event(event.handler, msgspec.json.decode(given), len(given))
         return b"null"
 
     @staticmethod

@@ -7,7 +7,7 @@ import contextlib
 import itertools
 import os
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 
@@ -15,6 +15,8 @@ import msgspec
 
 from microcosmos.base import codec, errors, lifespan
 from microcosmos.base.home import Home
+from microcosmos.functions.page import Running
+from microcosmos.functions.walls.names import VARIABLE
 
 from .messages import LONGEST, Command, Exit, Said, Worker, decode_said, encode
 
@@ -39,10 +41,15 @@ class ZygoteClient:
 
     Args:
         path: the zygote's socket.
+        ahead: what is done before a worker of a kind is asked for, as it would take the zygote, or
+            the worker, too long.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(
+        self, path: Path, ahead: Mapping[str, Callable[[], Awaitable[None]]] | None = None
+    ) -> None:
         self._path = path
+        self._ahead = ahead or {}
         self._ids = itertools.count(1)
         self._waiting: dict[int, asyncio.Future[Said | None]] = {}
         self._writer: asyncio.StreamWriter | None = None
@@ -82,6 +89,8 @@ class ZygoteClient:
         Raises:
             errors.Unavailable: it could not be started, or there is no zygote.
         """
+        if kind in self._ahead:
+            await self._ahead[kind]()
         said = await self._ask(Command(0, "start", kind=kind, name=name, heap=heap))
         assert said.worker is not None
         return said.worker
@@ -93,6 +102,14 @@ class ZygoteClient:
             errors.Unavailable: there is no zygote.
         """
         await self._ask(Command(0, "kill", pid=pid, signal=signal))
+
+    async def look(self, pid: int) -> Running:
+        """What a worker runs at this moment.
+
+        Raises:
+            errors.Unavailable: there is no zygote.
+        """
+        return (await self._ask(Command(0, "look", pid=pid))).running or Running()
 
     async def living(self) -> list[Worker]:
         """The workers that live.
@@ -183,6 +200,7 @@ async def open_zygote(home: Home, *argv: str) -> AsyncIterator[ZygoteClient]:
         "PATH": os.environ.get("PATH", os.defpath),
         lifespan.READY: str(theirs),
         lifespan.LIFELINE: str(lifeline),
+        VARIABLE: os.environ.get(VARIABLE, ""),
     }
     command = argv or (sys.executable, "-m", __package__)
     try:

@@ -10,10 +10,12 @@ from typing import Literal
 
 import msgspec
 
+from microcosmos.functions.page import Running
+
 LONGEST = 64 * 1024
 """Bytes of a command; whoever sends a longer one is cut off."""
 
-Verb = Literal["start", "kill", "list"]
+Verb = Literal["start", "kill", "list", "look"]
 
 
 class Command(msgspec.Struct, omit_defaults=True):
@@ -25,7 +27,7 @@ class Command(msgspec.Struct, omit_defaults=True):
         kind: of the worker that is to be started, see `kinds`.
         name: of that, for people and for the next host: whom it serves.
         heap: bytes that it may use, if its kind can be told.
-        pid: of the worker that gets a signal.
+        pid: of the worker that gets a signal, or is looked at.
         signal: its number.
     """
 
@@ -69,10 +71,14 @@ class Exit(msgspec.Struct, frozen=True):
     Attributes:
         pid: its process.
         code: its status, negative for the signal that ended it.
+        running: what it ran then.
+        cpu: seconds of the processor that it has used in its life.
     """
 
     pid: int
     code: int
+    running: Running = Running()
+    cpu: float = 0.0
 
 
 class Said(msgspec.Struct, omit_defaults=True):
@@ -84,6 +90,7 @@ class Said(msgspec.Struct, omit_defaults=True):
         worker: that was started.
         workers: that live.
         exit: of a worker.
+        running: what a worker runs.
     """
 
     id: int = 0
@@ -91,6 +98,7 @@ class Said(msgspec.Struct, omit_defaults=True):
     worker: Worker | None = None
     workers: list[Worker] | None = None
     exit: Exit | None = None
+    running: Running | None = None
 
 
 encode = msgspec.json.Encoder().encode

@@ -13,8 +13,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from microcosmos.base import codec, errors
+from microcosmos.functions.walls import Measured
 
 from .children import Children
+from .complaints import Complaints
 from .kinds import Kind
 from .messages import LONGEST, Command, Said, Worker, decode_command, encode
 
@@ -25,6 +27,8 @@ START_LIMIT = 10.0
 
 _POLL = 0.002
 """Seconds between two looks whether it does."""
+
+_NONE = Measured([])
 
 _UNREAD = 1024 * 1024
 """Bytes that a client may leave unread before it is cut off."""
@@ -58,6 +62,7 @@ class Zygote:
         folder: where workers listen.
         lifeline: a descriptor that closes when the zygote is to end; -1 is none.
         patience: seconds that a worker which is a program may take to listen.
+        walls: those that are there to close workers in.
     """
 
     def __init__(
@@ -67,11 +72,12 @@ class Zygote:
         folder: Path,
         lifeline: int = -1,
         patience: float = START_LIMIT,
+        walls: Measured = _NONE,
     ) -> None:
         self._patience = patience
         self._path = path
         self._lifeline = lifeline
-        self._children = Children(kinds, folder, self._leave)
+        self._children = Children(kinds, folder, self._leave, self._hear, walls)
         self._selector = selectors.DefaultSelector()
         self._clients: set[_Client] = set()
         self._starting: list[_Starting] = []
@@ -142,6 +148,17 @@ class Zygote:
 
     def _orphaned(self) -> None:
         self._ending = True
+
+    def _hear(self, descriptor: int) -> None:
+        """A new worker complains there."""
+        complaints = Complaints(descriptor)
+
+        def read() -> None:
+            if not complaints.read():
+                self._selector.unregister(descriptor)
+                os.close(descriptor)
+
+        self._selector.register(descriptor, selectors.EVENT_READ, read)
 
     # Clients.
 
@@ -229,6 +246,8 @@ class Zygote:
         if command.do == "kill":
             self._children.signal(command.pid, command.signal)
             return Said(command.id)
+        if command.do == "look":
+            return Said(command.id, running=self._children.running(command.pid))
         worker = self._children.start(command.kind, command.name, command.heap)
         if Path(worker.socket).exists():
             return Said(command.id, worker=worker)

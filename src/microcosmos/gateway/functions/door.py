@@ -13,10 +13,12 @@ from typing import Any, NamedTuple
 from microcosmos.auth.access import Access
 from microcosmos.base import context, errors
 from microcosmos.functions.calling import Caller, Posted
+from microcosmos.functions.counting import Failed, unheard
 from microcosmos.functions.following import Known
 from microcosmos.functions.interface import Live
 from microcosmos.functions.lines import Lost, Streamed, Unloaded
 from microcosmos.functions.routing import Family, Found, Routing, Target
+from microcosmos.functions.spending import refuse
 from microcosmos.gateway import answer
 from microcosmos.gateway.handing import TRACE, Begin, Note
 from microcosmos.gateway.patience import Patience
@@ -46,10 +48,12 @@ class Functions(NamedTuple):
     Attributes:
         known: which there are.
         caller: reaches them.
+        failed: is told of requests that were answered by an error.
     """
 
     known: Known
     caller: Caller
+    failed: Failed = unheard
 
 
 class Behind(NamedTuple):
@@ -90,6 +94,7 @@ class Door:
     def __init__(self, functions: Functions, behind: Behind, changed: Callable[[], None]) -> None:
         self._caller = functions.caller
         self._post = functions.caller.post
+        self._failed = functions.failed
         self._behind = behind
         self._patience = behind.patience
         self._admit = behind.access.admit if behind.access is not None else None
@@ -181,6 +186,8 @@ class Door:
         shown = request.get("authorization")
         if target not in self._open or (shown is not None and is_token(shown)):
             self._let_in(target, shown)
+        if target.spent is not None:
+            refuse(target.spent)
         told = request.get(TRACE)
         if asked.note is not None and asked.note.trace:
             asked.trace = asked.note.trace
@@ -348,6 +355,9 @@ class Door:
             error = errors.DeadlineExceeded(WALL, "the function has not answered in time")
         if isinstance(error, answers.Bad):
             log.warning("%s cannot be answered: %s (%s)", asked.path, error.detail, asked.trace)
+        elif (found := getattr(asked, "found", None)) is not None:
+            where = found.target.where
+            self._failed(where.namespace, where.name, where.number, error)
         answer.send_error(asked.proto, asked.request, error, {context.TRACE: asked.trace})
 
 

@@ -1,9 +1,11 @@
 // From the value that a function gives to the answer on the line.
 
 import { Outflow } from "./bodies.js";
-import { described, Ended, errorJson, limited, mebibytes } from "./errors.js";
+import { ended } from "./ended.js";
+import { described, Ended, errorJson } from "./errors.js";
 import { logOf } from "./logs.js";
 import {
+  encode,
   globals,
   isView,
   lower,
@@ -86,15 +88,15 @@ function wrong(what) {
 
 /** Send an answer that is known as a whole: a text or bytes. */
 function whole(task, code, kind, head, body) {
-  const most = task.unit.limits.response;
-  if (body.length > most) throw tooLong(most);
+  const { limits } = task.unit;
+  // A character of a text is three bytes at most.
+  if (body.length * 3 > limits.response) {
+    const size = typeof body === "string" ? encode(body).length : body.length;
+    if (size > limits.response) throw ended("output", limits, size);
+  }
   const size = task.line.reply(task.stream, code, kind, head, body);
-  task.answered(size, false);
+  task.answered(size);
   task.over();
-}
-
-function tooLong(most) {
-  return limited("output", `an answer of more than ${mebibytes(most)} that is not streamed`);
 }
 
 function respond(task, response) {
@@ -153,7 +155,7 @@ async function stream(task, code, head, body) {
   }
   const { line, unit } = task;
   line.reply(task.stream, code, GIVEN | STREAMED, head, "");
-  task.answered(0, false);
+  task.answered(0);
   const outflow = task.outflow = new Outflow(task.stream).begin(line);
   outflow.stopped = () => cancel(source, "nobody reads any more").catch(() => {});
   try {
@@ -174,7 +176,7 @@ async function stream(task, code, head, body) {
 
 function broken(task, outflow, error) {
   logOf(task, "error", `Uncaught (in a streamed body) ${described(error)}`);
-  task.unit.counts.errors++;
+  task.unit.failed("functions.exception");
   if (!outflow.open) return;
   outflow.close();
   const detail = "the function has failed in the middle of its answer; its log says why";

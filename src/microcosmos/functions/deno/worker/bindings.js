@@ -11,7 +11,8 @@ import {
   stringify,
   substring,
 } from "./platform.js";
-import { limited } from "./errors.js";
+import { ended } from "./ended.js";
+import { inTurn } from "./turns.js";
 
 const VERBS = {
   __proto__: null,
@@ -70,10 +71,13 @@ function use(unit, binding, verb, list) {
         trace: task.trace,
       });
       const again = binding !== "call" && (verb === "get" || verb === "list");
-      host.ask(unit.slot, "call", body, (error, reply) => {
-        if (error !== null) reject(error);
-        else resolve(jsonOf(reply));
-      }, again);
+      const turn = inTurn(task, () => {
+        host.ask(unit.slot, "call", body, (error, reply) => {
+          turn.over();
+          if (error !== null) reject(error);
+          else resolve(jsonOf(reply));
+        }, again);
+      });
     }),
   );
 }
@@ -84,8 +88,5 @@ export function count(task) {
   admit(unit);
   unit.counts.fetches++;
   unit.touch();
-  const most = unit.limits.fetches;
-  if (++task.asked > most) {
-    throw limited("fetches", `more than ${most} sub-requests and uses of bindings in one request`);
-  }
+  if (++task.asked > unit.limits.fetches) throw ended("fetches", unit.limits);
 }

@@ -1,6 +1,6 @@
 // Bodies that come and go in parts, with credit: a slow reader holds its sender up, and no memory.
 
-import { decode, NativePromise, slice, subarray } from "./platform.js";
+import { decode, NativePromise, now, slice, subarray } from "./platform.js";
 import { CHUNK, END, GRANT, ITEM, WINDOW } from "./wire.js";
 
 /** Bytes that come ahead of their reader before the sender is taken for broken. */
@@ -94,12 +94,15 @@ export class Outflow {
     this.open = true;
     /** Called when nobody wants any more of it, before its end. */
     this.stopped = null;
+    /** When it last went on, or might have. */
+    this.moved = 0;
   }
 
   /** Send it on this line. */
   begin(line) {
     this.#line = line;
     this.#credit = WINDOW;
+    this.moved = now();
     this.#wake?.();
     if (this.#over) line.send(END, this.#stream);
     return this;
@@ -117,6 +120,7 @@ export class Outflow {
       if (!this.open) return;
       const part = data.length > CHUNK ? subarray(data, at, at + CHUNK) : data;
       this.#credit -= part.length;
+      this.moved = now();
       this.#line.send(ITEM, this.#stream, part);
     }
   }
@@ -132,8 +136,14 @@ export class Outflow {
   /** The other end has taken so many bytes. */
   grant(payload) {
     const size = +decode(payload);
+    if (this.#credit <= 0) this.moved = now();
     if (size > 0) this.#credit += size;
     if (this.#credit > 0) this.#wake?.();
+  }
+
+  /** Whether nothing has been sent since then, though it might have been. */
+  stands(since) {
+    return this.open && this.#credit > 0 && this.moved < since;
   }
 
   /** Nobody wants any more of it. */

@@ -1,5 +1,6 @@
 // Errors of syntax in a source, and its form, without running it.
 
+import { admit, dismiss } from "./doors.js";
 import { firstLine } from "./errors.js";
 import { globals, match, stringify, vm } from "./platform.js";
 import { javascript } from "./forms.js";
@@ -64,6 +65,8 @@ function handlersOf(code) {
 async function located(code, typed, error) {
   const type = typed ? "application/typescript" : "text/javascript";
   const url = URL.createObjectURL(new Blob([`${code}\nimport ${stringify(STOP)};`], { type }));
+  admit(url);
+  admit(STOP);
   try {
     await import(url);
   } catch (found) {
@@ -76,6 +79,7 @@ async function located(code, typed, error) {
       return { line: +place[1], column: +place[2], message };
     }
   } finally {
+    dismiss(url);
     URL.revokeObjectURL(url);
   }
   return { message: `${error.message}` };

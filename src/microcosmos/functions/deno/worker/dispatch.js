@@ -2,7 +2,8 @@
 
 import { Inflow } from "./bodies.js";
 import { check } from "./checks.js";
-import { Ended, errorJson, limited } from "./errors.js";
+import { ended } from "./ended.js";
+import { Ended, errorJson } from "./errors.js";
 import { load, loadError } from "./forms.js";
 import { host } from "./host.js";
 import { Line } from "./line.js";
@@ -11,6 +12,7 @@ import {
   clearTimer,
   decode,
   eachValue,
+  encode,
   limits,
   min,
   NativePromise,
@@ -152,15 +154,14 @@ function begin(line, kind, stream, payload) {
     return say(line, stream, 503, "functions.unloaded", "it is not loaded here");
   }
   const { limits: own, handlers } = unit;
+  unit.counts.request_bytes += payload.length - end;
   if (unit.tasks.size >= own.concurrency) {
-    return refuse(
-      line,
-      stream,
-      limited("concurrency", `more than ${own.concurrency} requests at a time`),
-    );
+    return decline(unit, line, stream, ended("concurrency", own));
   }
   const body = end < payload.length ? slice(payload, end) : null;
-  if (payload.length - end > own.request) return refuse(line, stream, tooLarge(own.request));
+  if (payload.length - end > own.request) {
+    return decline(unit, line, stream, tooLarge(own.request));
+  }
   const inflow = kind === OPEN ? new Inflow(line, stream, () => {}) : null;
   if (inflow !== null && body !== null) inflow.take(body);
   const task = new Request(
@@ -180,8 +181,20 @@ function lacks(unit, name) {
 }
 
 function item(line, stream, payload) {
-  const inflow = line.tasks.get(stream)?.inflow;
-  if (inflow && !inflow.take(payload)) line.close();
+  const task = line.tasks.get(stream);
+  if (!task?.inflow) return;
+  task.unit.counts.request_bytes += payload.length;
+  task.unit.touch();
+  if (!task.inflow.take(payload)) line.close();
+}
+
+/** Refuse a request before it has begun. */
+function decline(unit, line, stream, error) {
+  notes.log(unit.slot, "error", `${error.id}: ${error.detail}`, "");
+  unit.counts.requests++;
+  unit.failed(error.id);
+  unit.touch();
+  refuse(line, stream, error);
 }
 
 function refuse(line, stream, error) {
@@ -259,6 +272,7 @@ const verbs = {
     if (unit === undefined || unit.dropped) {
       throw new Ended(503, "functions.unloaded", "it is not loaded here");
     }
+    unit.counts.request_bytes += encode(stringify(event)).length;
     const task = new Event(line, stream, unit, eventFor(unit, handler, event));
     const handle = handlerOf(unit, handler);
     if (typeof handle !== "function") task.fail(lacks(unit, handler));

@@ -1,6 +1,6 @@
 // What functions do not find in their process, and the little of Node that they do.
 
-import { defineProperty, deno, freeze, globals } from "./platform.js";
+import { defineProperty, deno, freeze, globals, registerHooks, Table } from "./platform.js";
 
 /** Modules of Node that compute, and reach nothing. */
 export const ALLOWED = freeze({
@@ -89,6 +89,31 @@ export function closeDoors(nextTick) {
   for (const name of ["call", "apply", "bind"]) {
     defineProperty(Function.prototype, name, { writable: false, configurable: false });
   }
+  // Who awaits a promise goes by this, and only then by what `then` has been made into.
+  defineProperty(Promise.prototype, "constructor", { writable: false, configurable: false });
+  // They stop the whole process, which uses no processor meanwhile.
+  for (const name of ["wait", "waitAsync"]) delete Atomics[name];
+  registerHooks({ resolve: onlyAllowed });
   // Libraries ask it whether this is production; of the real one, nothing is to be reached.
   globals.process = { env: { NODE_ENV: "production" }, nextTick };
+}
+
+const admitted = new Table();
+
+/** Let the worker import a module of its own, until `dismiss`. */
+export function admit(url) {
+  admitted.set(url, true);
+}
+
+export function dismiss(url) {
+  admitted.delete(url);
+}
+
+/**
+ * Refuse every `import()` but those of the modules above: of code that was evaluated, the engine
+ * takes it for the worker's own, to which nothing is closed, these files included.
+ */
+function onlyAllowed(specifier, context, next) {
+  if (ALLOWED[specifier] === true || admitted.has(specifier)) return next(specifier, context);
+  throw new Error(`cannot import "${specifier}": it is not part of the bundle`);
 }

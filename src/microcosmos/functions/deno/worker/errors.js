@@ -1,8 +1,6 @@
 // Errors that have a code: those that the host answers, and those that the worker says itself.
 
-import { indexOf, parse, stringify, substring, uncurry } from "./platform.js";
-
-const toPrecision = uncurry(Number.prototype.toPrecision);
+import { indexOf, parse, stringify, substring } from "./platform.js";
 
 const STATUSES = {
   __proto__: null,
@@ -36,16 +34,6 @@ export class Ended extends PlatformError {
   static is(error) {
     return typeof error === "object" && error !== null && #ended in error;
   }
-}
-
-/** A function that has used too much: which limit, and how much of it. */
-export function limited(which, detail) {
-  return new Ended(503, `functions.limit.${which}`, `the function was ended: ${detail}`);
-}
-
-/** A number of bytes for people. */
-export function mebibytes(size) {
-  return `${+toPrecision(size / 1024 / 1024, 4)} MiB`;
 }
 
 /** The JSON of an error, as it travels. */

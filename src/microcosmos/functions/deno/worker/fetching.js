@@ -4,6 +4,7 @@ import { count } from "./bindings.js";
 import { host } from "./host.js";
 import { Response } from "./responses.js";
 import { streamOf } from "./streams.js";
+import { inTurn } from "./turns.js";
 import { hold } from "./watch.js";
 import {
   defineProperty,
@@ -103,17 +104,22 @@ async function bodyFor(said, request, input, init) {
 /** The answer of the host; rejects when the signal says so. */
 function answered(task, said, parts, signal) {
   return new NativePromise((resolve, reject) => {
+    let asked = null;
     const stop = () => {
-      host.cancel(asked);
+      if (asked !== null) host.cancel(asked);
+      turn.cancel();
       reject(reason(signal));
     };
-    const asked = host.ask(task.unit.slot, "fetch", stringify(said), (error, reply) => {
-      if (error !== null || reply.inflow === null) unlisten(signal, "abort", stop);
-      if (error !== null) reject(failed(said.url, error));
-      else resolve(reply);
-    }, parts === null && SAFE[said.method] === true, parts !== null);
+    const turn = inTurn(task, () => {
+      asked = host.ask(task.unit.slot, "fetch", stringify(said), (error, reply) => {
+        turn.over();
+        if (error !== null || reply.inflow === null) unlisten(signal, "abort", stop);
+        if (error !== null) reject(failed(said.url, error));
+        else resolve(reply);
+      }, parts === null && SAFE[said.method] === true, parts !== null);
+      if (parts !== null) send(asked, parts).catch(stop);
+    });
     listen(signal, "abort", stop);
-    if (parts !== null) send(asked, parts).catch(stop);
   });
 }
 

@@ -2,6 +2,7 @@
 
 import { ALLOWED, importBuiltin } from "./doors.js";
 import { Ended } from "./errors.js";
+import { replayed, replayedCrypto } from "./replay.js";
 import {
   globals,
   keysOf,
@@ -19,7 +20,10 @@ const PICKED = ["handler", "consume", "scheduled"]
 /** Run the code of a unit, and find what it answers by. */
 export async function load(unit, code, language) {
   const plain = language === "typescript" ? javascript(code) : code;
-  unit.handlers = await running.run(unit, forms[unit.form] ?? unknown, unit, plain);
+  const form = forms[unit.form] ?? unknown;
+  unit.handlers = unit.replay === null
+    ? await running.run(unit, form, unit, plain)
+    : await replayed(unit, (own) => form(own, plain));
 }
 
 function unknown(unit) {
@@ -104,19 +108,21 @@ function scope(unit, code) {
 }
 
 function compiled(unit, code) {
-  const options = { __proto__: null, identifier: unit.main, initializeImportMeta: describeModule };
+  const options = { __proto__: null, identifier: unit.main };
   // What it is told here the engine keeps when the module is gone, so it is told no more than needed.
   if (match(/\bimport\s*\(/, code) !== null) options.importModuleDynamically = imported;
+  if (match(/\bimport\s*\.\s*meta\b/, code) !== null) {
+    const url = `file:///${unit.main}`;
+    options.initializeImportMeta = (meta) => {
+      meta.url = url;
+      meta.main = true;
+    };
+  }
   return new vm.SourceTextModule(code, options);
 }
 
 function imported(specifier) {
   return builtin(running.getStore()?.unit, specifier);
-}
-
-function describeModule(meta, module) {
-  meta.url = `file:///${module.identifier}`;
-  meta.main = true;
 }
 
 function linker(unit) {
@@ -129,7 +135,8 @@ async function builtin(unit, specifier) {
   if (ALLOWED[name] !== true) {
     throw new Error(`cannot import "${specifier}": it is not part of the bundle`);
   }
-  const namespace = await importBuiltin(name);
+  let namespace = await importBuiltin(name);
+  if (name === "node:crypto" && unit?.replay) namespace = replayedCrypto(namespace);
   // They may wait in ways that cannot be seen from here.
   if (name !== "node:async_hooks" && name !== "node:buffer" && unit !== undefined) {
     unit.opaque = true;

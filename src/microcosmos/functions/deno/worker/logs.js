@@ -1,9 +1,19 @@
 // `console`: lines for the log of whichever function runs.
 
+import { logsCut } from "./ended.js";
 import { described } from "./errors.js";
 import { notes } from "./notes.js";
-import { apply, date, formatWithOptions, globals, running, Table } from "./platform.js";
+import {
+  apply,
+  date,
+  formatWithOptions,
+  globals,
+  limits,
+  running,
+  Table,
+} from "./platform.js";
 
+const { logLine: LONGEST } = limits;
 const SHAPE = { colors: false, breakLength: 120 };
 
 /** Write a line for a task or a unit. */
@@ -20,7 +30,19 @@ function write(level, values) {
   } catch (error) {
     text = `what was logged cannot be shown: ${described(error)}`;
   }
-  logOf(task, level, text);
+  if (roomFor(task, text)) logOf(task, level, text);
+}
+
+/** Whether a request may write so much yet; the first line that is too much says so. */
+function roomFor(task, text) {
+  // What runs without a request is held to what a worker keeps.
+  if (task.logged === undefined) return true;
+  const most = task.unit.limits.logs;
+  const before = task.logged;
+  task.logged += text.length > LONGEST ? LONGEST : text.length;
+  if (task.logged <= most) return true;
+  if (before <= most) logOf(task, "warn", logsCut(task.unit.limits));
+  return false;
 }
 
 function format(values) {

@@ -10,7 +10,6 @@ import { countPending } from "./watch.js";
 
 const path = deno.args[0];
 const listener = deno.listen({ transport: "unix", path });
-deno.chmodSync(path, 0o600);
 for (const name of ["read", "write"]) await deno.permissions.revoke({ name, path });
 await deno.permissions.revoke({ name: "net" });
 

@@ -103,10 +103,7 @@ class Notes {
     const touched = this.#touched;
     this.#touched = new Table();
     const counts = { __proto__: null };
-    this.#share(touched);
-    eachValue(touched, (unit) => {
-      counts[unit.slot] = unit.taken();
-    });
+    this.#share(touched, counts);
     return stringify({
       __proto__: null,
       sequence: ++this.#sequence,
@@ -131,18 +128,22 @@ class Notes {
     return lines;
   }
 
-  /** Divide the processor's time since the last notes among units, by how long they ran. */
-  #share(touched) {
+  /** Divide the processor's time since the last notes, and the heap, among units by how long they ran. */
+  #share(touched, counts) {
+    if (touched.size === 0) return;
     const used = cpu();
     const spent = used - this.#cpu;
+    const heap = deno.memoryUsage().heapUsed;
     this.#cpu = used;
     let ran = 0;
     eachValue(touched, (unit) => {
       ran += unit.ran;
     });
     eachValue(touched, (unit) => {
-      if (ran > 0) unit.counts.cpu_ns += round(spent * 1000 * unit.ran / ran);
+      const part = ran > 0 ? unit.ran / ran : 1 / touched.size;
       unit.ran = 0;
+      unit.counts.cpu_ns += round(spent * 1000 * part);
+      counts[unit.slot] = unit.taken(round(heap * part));
     });
   }
 

@@ -5,12 +5,12 @@
 // it a plain function, and `Table` is a Map that keeps methods of its own.
 
 import { AsyncLocalStorage } from "node:async_hooks";
-import { stripTypeScriptTypes } from "node:module";
+import { registerHooks, stripTypeScriptTypes } from "node:module";
 import process from "node:process";
 import { formatWithOptions } from "node:util";
 import * as vm from "node:vm";
 
-export { formatWithOptions, stripTypeScriptTypes, vm };
+export { formatWithOptions, registerHooks, stripTypeScriptTypes, vm };
 
 const { bind, call } = Function.prototype;
 export const uncurry = bind.bind(call);
@@ -101,6 +101,10 @@ export function eachValue(table, visit) {
 
 /** What runs now: the `Task` of a request, or the `Unit` that is being loaded. */
 export const running = new AsyncLocalStorage();
+// Functions may have node:async_hooks, too: what they patch there is not to be called with this.
+for (const name of ["getStore", "run"]) {
+  defineProperty(running, name, { value: AsyncLocalStorage.prototype[name].bind(running) });
+}
 
 /** The getter of a property of a prototype, as a plain function. */
 export function getter(prototype, name) {

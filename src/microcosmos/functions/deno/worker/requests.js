@@ -1,6 +1,7 @@
 // A request as functions see it: of the handler's form, and as a Request of the web platform.
 
-import { Ended, mebibytes } from "./errors.js";
+import { bytes as sizeOf } from "./ended.js";
+import { Ended } from "./errors.js";
 import { joined } from "./line.js";
 import { streamOf } from "./streams.js";
 import { begin, finish } from "./watch.js";
@@ -172,7 +173,7 @@ export class Received {
 
 /** The error of a request whose body is over the limit. */
 export function tooLarge(most) {
-  return new Ended(413, "functions.body", `a body of more than ${mebibytes(most)}`);
+  return new Ended(413, "functions.body", `a body of more than ${sizeOf(most)}`);
 }
 
 /** What `handler(request, env)` is given. */

@@ -1,6 +1,7 @@
 // Requests and events under way: from what came on a line to what goes back.
 
 import { answer, answerText } from "./answers.js";
+import { ended, metLimit } from "./ended.js";
 import { described, Ended, errorJson } from "./errors.js";
 import { logOf } from "./logs.js";
 import { isPromise, now, round, running, then } from "./platform.js";
@@ -24,6 +25,11 @@ class Task {
     /** Whether the answer has not begun. */
     this.waits = true;
     this.asked = 0;
+    /** Sub-requests that have not been answered, and those that wait for them. */
+    this.under = 0;
+    this.queue = [];
+    /** Bytes that it has written to the log. */
+    this.logged = 0;
     this.outflow = null;
     this.inflow = null;
     unit.tasks.set(this.number, this);
@@ -35,18 +41,23 @@ class Task {
   fail(error) {
     if (!this.waits) return;
     if (Ended.is(error)) {
-      logOf(this, "error", error.detail);
+      logOf(this, "error", `${error.id}: ${error.detail}`);
     } else {
       logOf(this, "error", `Uncaught ${described(error)}`);
-      error = new Ended(500, "functions.exception", "the function has failed; its log says why");
+      const met = metLimit(error);
+      error = met === ""
+        ? new Ended(500, "functions.exception", "the function has failed; its log says why")
+        : ended(met, this.unit.limits);
+      if (met !== "") logOf(this, "error", `${error.id}: ${error.detail}`);
     }
     this.line.send(ERROR, this.stream, errorJson(error.code, error.id, error.detail));
-    this.answered(0, true);
+    this.unit.failed(error.id);
+    this.answered(0);
     this.over();
   }
 
   /** The answer has begun; so many bytes of it are known. */
-  answered(size, failed) {
+  answered(size) {
     this.waits = false;
     const { unit } = this;
     const { counts } = unit;
@@ -54,8 +65,7 @@ class Task {
     counts.requests++;
     counts.response_bytes += size;
     counts.execution_ns += round(took * 1e6);
-    counts.byte_ms += round(unit.heap * took);
-    if (failed) counts.errors++;
+    unit.took += took;
     unit.touch();
   }
 
@@ -68,12 +78,22 @@ class Task {
     if (unit.dropped) unit.rest();
   }
 
+  /** Say an error in the middle of a streamed answer. */
+  tear(error) {
+    logOf(this, "error", `${error.id}: ${error.detail}`);
+    this.unit.failed(error.id);
+    this.unit.touch();
+    // Whoever makes the answer hears that nobody wants it, and ends this.
+    running.run(this, abandon, this);
+    this.line.send(ERROR, this.stream, errorJson(error.code, error.id, error.detail));
+  }
+
   /** Nobody wants the answer any more. */
   cancel() {
     this.line.drop(this.stream);
     running.run(this, abandon, this);
     if (!this.waits) return;
-    this.waits = false;
+    this.answered(0);
     this.over();
   }
 
@@ -122,7 +142,7 @@ export class Event extends Task {
 
   succeed() {
     this.line.reply(this.stream, 200, JSON_BODY, "", "null");
-    this.answered(0, false);
+    this.answered(0);
     this.over();
   }
 }

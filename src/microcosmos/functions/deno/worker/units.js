@@ -2,8 +2,11 @@
 
 import { bindingsOf } from "./bindings.js";
 import { notes } from "./notes.js";
-import { now, Table } from "./platform.js";
+import { now, round, startsWith, substring, Table } from "./platform.js";
 import { clearTimers } from "./watch.js";
+
+/** What the ids of errors begin with, and the kinds of failures do not. */
+const PREFIX = "functions.";
 
 /** A version of a function. */
 export class Unit {
@@ -17,9 +20,14 @@ export class Unit {
     this.main = said.main;
     this.limits = said.limits;
     this.env = bindingsOf(this, said.env ?? {}, said.grants ?? []);
+    /** Its randomness and its clock, if each of its requests is to see the same; see `replay.js`. */
+    this.replay = said.replay ?? null;
+    this.given = this.replay === null ? null : said;
     this.unit = this;
     this.trace = "";
     this.asked = 0;
+    this.under = 0;
+    this.queue = [];
     this.heap = 0;
     /** What answers requests and events, by name; `request` answers requests. */
     this.handlers = null;
@@ -43,6 +51,8 @@ export class Unit {
     this.touched = false;
     /** Milliseconds that its code has run since the last notes. */
     this.ran = 0;
+    /** Milliseconds that its requests have taken since then. */
+    this.took = 0;
     this.counts = zero();
     this.counts.cold_starts = 1;
   }
@@ -76,9 +86,20 @@ export class Unit {
     if (!this.touched) notes.touch(this);
   }
 
-  /** What it has used since this was last asked. */
-  taken() {
+  /** A request, or a part of one, has failed by an error with this id. */
+  failed(id) {
     const { counts } = this;
+    const kind = startsWith(id, PREFIX) ? substring(id, PREFIX.length) : id;
+    counts.errors++;
+    counts.failures[kind] = (counts.failures[kind] ?? 0) + 1;
+  }
+
+  /** What it has used since this was last asked, in a heap of which so many bytes are its part. */
+  taken(heap) {
+    const { counts } = this;
+    counts.heap = heap;
+    counts.byte_ms = round(heap * this.took);
+    this.took = 0;
     this.counts = zero();
     this.touched = false;
     return counts;
@@ -89,12 +110,17 @@ function zero() {
   return {
     __proto__: null,
     requests: 0,
+    errors: 0,
+    failures: { __proto__: null },
+    request_bytes: 0,
     response_bytes: 0,
     execution_ns: 0,
-    byte_ms: 0,
-    errors: 0,
     cpu_ns: 0,
+    heap: 0,
+    byte_ms: 0,
     fetches: 0,
     cold_starts: 0,
+    // The process, and so its heap, is that of all.
+    shared: true,
   };
 }

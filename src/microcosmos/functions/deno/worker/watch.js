@@ -5,10 +5,12 @@
 // WebAssembly. When a unit has requests under way, none of these, and nothing has happened in it
 // for two looks in a row, then none of its promises can settle any more.
 
-import { described, Ended, limited } from "./errors.js";
+import { ended } from "./ended.js";
+import { described, Ended } from "./errors.js";
 import {
   apply,
   clearTicker,
+  deno,
   clearTimer,
   eachValue,
   globals,
@@ -29,6 +31,7 @@ const LOOK = 50;
 /** Looks at nothing happening after which nothing can. */
 const QUIET = 2;
 
+const { exit } = deno;
 const TooMany = globals.RangeError;
 
 let ticker = null;
@@ -68,7 +71,16 @@ export function finish(unit) {
   unit.turns++;
 }
 
+/** How a process ends whose memory is full: as V8 ends it when that is its own heap. */
+const FULL = 134;
+
+/** What is outside of V8's heap, the bytes of buffers, is held to the same limit. */
+function fits() {
+  if (deno.memoryUsage().external > limits.heap) exit(FULL);
+}
+
 function look() {
+  fits();
   let busy = false;
   const time = now();
   eachValue(units, (unit) => {
@@ -86,9 +98,9 @@ function late(unit, time) {
   const limit = unit.limits.wall * 1000;
   eachValue(unit.tasks, (task) => {
     if (time - task.start < limit) return false;
-    if (task.waits) {
-      task.fail(limited("wall", `more than ${unit.limits.wall} s until the answer`));
-    }
+    if (task.waits) task.fail(ended("wall", unit.limits));
+    // A reader who takes nothing is no fault of the function's.
+    else if (task.outflow?.stands(time - limit)) task.tear(ended("wall", unit.limits));
   });
 }
 
