@@ -210,8 +210,10 @@ async def test_a_missed_notice_heals(url: str, postgres: Postgres) -> None:
     async with open_store(url) as store, store.watch() as changes:
         await store.write("a", b"")
         await take(changes, 1)
+        # With a time it returns once they are gone: a write in flight would have no known outcome.
         await postgres.ask(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'LISTEN%'"
+            "SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity"
+            " WHERE query LIKE 'LISTEN%'"
             " OR (application_name = 'microcosmos' AND pid <> pg_backend_pid())"
         )
         await store.batch([Write("b", b""), Delete("a")])
