@@ -90,7 +90,7 @@ def test_a_client_of_micro_v3_acknowledges_on_the_stream(site: Live, tmp_path: P
         env={**os.environ, "PYTHONPATH": str(tmp_path)},
         capture_output=True,
         text=True,
-        timeout=50,
+        timeout=120,
     )
     assert ran.returncode == 0, ran.stderr
     assert json.loads(ran.stdout) == {

@@ -337,7 +337,7 @@ class LogConformance:
             await world.settled()
             assert not pulling.done()
             await publish(world.log, "t", b"1")
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 assert payloads(list(await pulling)) == [b"1"]
 
     async def test_a_pull_gives_at_most_as_many(self, opened: Open) -> None:
@@ -471,7 +471,7 @@ class LogConformance:
                 await world.settled()
                 assert not again.done()
             await world.later(1.1)
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 assert (await again)[0].attempt == 2
 
     async def test_what_is_given_back_is_given_out_at_once_or_later(self, opened: Open) -> None:
@@ -599,7 +599,7 @@ class LogConformance:
                         left.release()
 
             workers = [asyncio.create_task(work(group)) for group in members]
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 for _ in drafts:
                     await left.acquire()
             for worker in workers:
@@ -783,7 +783,7 @@ class LogConformance:
             pulling = asyncio.create_task(group.pull(1))
             await world.settled()
             await world.core.reset("t", "g", BEGINNING)
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 (delivery,) = await pulling
             assert delivery.event.payload == b"1"
 
@@ -793,7 +793,7 @@ class LogConformance:
                 pulling = asyncio.create_task(group.pull(1))
                 await world.settled()
                 await world.core.forget("t", "g")
-                async with asyncio.timeout(20):
+                async with asyncio.timeout(60):
                     with pytest.raises(errors.NotFound):
                         await pulling
                 with pytest.raises(errors.NotFound):

@@ -82,7 +82,7 @@ def test_a_service_alone_answers_http_and_ends_on_a_signal(run: Run) -> None:
     listed = httpx.get(f"{url}/registry/listServices").json()
     assert "v1.greeter" in [service["name"] for service in listed["services"]]
     process.send_signal(signal.SIGTERM)
-    _, rest = process.communicate(timeout=20)
+    _, rest = process.communicate(timeout=60)
     assert process.returncode == 0, rest
     assert "Traceback" not in rest
 
@@ -93,7 +93,7 @@ def test_a_service_that_cannot_listen_ends_with_one_line(run: Run, address: str)
     with socket.create_server(("127.0.0.1", 0)) as other:
         taken = other.getsockname()[1]
         process = run(address.format(taken=taken))
-        _, said = process.communicate(timeout=20)
+        _, said = process.communicate(timeout=60)
     assert process.returncode == 1
     failed = [line for line in said.splitlines() if " answers" not in line]
     assert len(failed) == 1, said

@@ -430,7 +430,7 @@ async def test_a_blocked_account_is_refused_in_its_namespace(house: House) -> No
 
 def socket_of(house: House, path: str, **headers: str) -> connect:
     url = f"ws://127.0.0.1:{house.site.port}{path}"
-    return connect(url, open_timeout=10, close_timeout=10, proxy=None, additional_headers=headers)
+    return connect(url, open_timeout=60, close_timeout=60, proxy=None, additional_headers=headers)
 
 
 async def ending(socket: ClientConnection) -> int:

@@ -244,7 +244,7 @@ async def test_a_response_comes_in_pieces(site: Site, files: Files) -> None:
 async def test_a_client_that_leaves_ends_the_response(site: Site, files: Files) -> None:
     async with site.http.stream("GET", "/files/ticks") as answer:
         await anext(answer.aiter_lines())
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await files.ended.wait()
 
 
@@ -255,7 +255,7 @@ async def test_a_client_that_does_not_read_holds_the_handler_up(site: Site, file
     # Half of it is what the reader of the test itself takes in.
     assert await settled(site, lambda: files.read) * 10_000 < 64_000_000
     line.leave()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await files.ended.wait()
 
 
@@ -471,7 +471,7 @@ async def test_a_websocket_of_an_application_carries_texts_and_bytes(site: Site)
         assert await socket.recv() == b"\xff\x01\x00"
         await socket.send("")
         assert await socket.recv() == "/talk/ws/echo "
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await left.wait()
 
 

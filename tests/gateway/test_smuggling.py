@@ -57,7 +57,7 @@ async def _answers(site: Any, sent: bytes) -> list[int]:
     try:
         writer.write(sent)
         await writer.drain()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             return [int(status) for status in _STATUS.findall(await reader.read())]
     except ConnectionError:
         return []

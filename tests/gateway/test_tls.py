@@ -48,7 +48,7 @@ async def connect(port: int, alpn: str = "", mint: Any = None, name: str = "") -
 
 async def ended(reader: asyncio.StreamReader) -> bool:
     """Whether the other side closes in time."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         try:
             while await reader.read(65536):
                 pass
@@ -158,7 +158,7 @@ async def test_requests_of_every_version_look_alike() -> None:
         cookies = b"\x0f\x11\x03a=1\x0f\x11\x03b=2"
         writer.write(PREFACE + _frame(1, 5, b"\x82\x86\x84\x01\x04here" + cookies))
         told = b""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while b"]]" not in told:
                 told += await reader.read(65536)
         told = told[told.index(b"[[") : told.index(b"]]") + 2]
@@ -173,7 +173,7 @@ def _frame(kind: int, flags: int, payload: bytes, stream: int = 1) -> bytes:
 
 async def _until(line: Any, text: bytes) -> bytes:
     seen = b""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while text not in seen:
             seen += await line._reader.read(65536)
     return seen
@@ -206,7 +206,7 @@ async def test_a_connection_with_a_request_under_way_is_not_idle(
     async with open_site(platform, http2=True, header_timeout=0.1) as site:
         busy, idle = await site.line(), await site.line()
         await busy.send(GET.replace(b"/ ", b"/slow "))
-        await asyncio.wait_for(slow.entered.wait(), 10)
+        await asyncio.wait_for(slow.entered.wait(), 60)
         # One that comes later is closed twice over before the answer is let.
         assert await idle.closed()
         later = await site.line()
@@ -234,7 +234,7 @@ async def test_an_answer_that_is_being_read_is_not_idle(
         assert await idle.closed()
         later = await site.line()
         assert await later.closed()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             head = await reader.readuntil(b"\r\n\r\n")
             body = await reader.readexactly(7 * 1024 * 1024 + 2)
         assert head.startswith(b"HTTP/1.1 200")

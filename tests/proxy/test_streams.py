@@ -196,7 +196,7 @@ async def test_metadata_and_deadlines_reach_a_stream(proxy, service) -> None:
     async with proxy(service("ticks", about)) as door:
         send = door.channel.unary_stream("/ticks.Ticks/About")
         metadata = (("foobar", "x"), ("micro-trace", "a" * 32))
-        (said,) = [one async for one in send(b"{}", metadata=metadata, timeout=30)]
+        (said,) = [one async for one in send(b"{}", metadata=metadata, timeout=60)]
         seen = msgspec.json.decode(said)
         assert seen["metadata"] == {"Foobar": "x", "Micro-Trace": "a" * 32}
         assert 20 < seen["left"] <= 31
@@ -228,12 +228,12 @@ async def test_a_client_that_cancels_or_is_late_cancels_the_handler(proxy, servi
             await handler.started.wait()
             if timeout is None:
                 call.cancel()
-                await asyncio.wait_for(handler.cancelled.wait(), 5)
+                await asyncio.wait_for(handler.cancelled.wait(), 60)
             else:
                 with pytest.raises(aio.AioRpcError) as caught:
                     await call.read()
                 assert caught.value.code() is code.DEADLINE_EXCEEDED
-                await asyncio.wait_for(handler.cancelled.wait(), 5)
+                await asyncio.wait_for(handler.cancelled.wait(), 60)
 
 
 async def test_a_stream_that_stands_is_told_that_the_proxy_closes(

@@ -424,7 +424,7 @@ class TransportConformance:
                 "demo",
                 "Demo.Outer",
                 metadata={"x-user": "jo", "Micro-Trace": "t" * 32, "content-length": "7"},
-                timeout=30,
+                timeout=60,
             )
             found = msgspec.json.decode(answer)
             assert found["inner"]["metadata"] == {
@@ -595,14 +595,14 @@ class TransportConformance:
 
         def block(here: Context) -> dict[str, Any]:
             entered.set()
-            release.wait(20)
+            release.wait(60)
             own = threading.current_thread() is not threading.main_thread()
             return {"thread": own, "same": context.current() is here, "user": here.metadata["u"]}
 
         async with opened() as net:
             await net.serve(call, block)
             blocked = asyncio.create_task(
-                net.client.call("demo", "Demo.Block", metadata={"u": "jo"}, timeout=20)
+                net.client.call("demo", "Demo.Block", metadata={"u": "jo"}, timeout=60)
             )
             await until(entered.is_set)
             assert await greet(net) == b'{"msg":"Hello Jo"}'

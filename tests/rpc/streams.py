@@ -364,7 +364,7 @@ class StreamConformance:
             await net.serve(told)
             metadata = {"foo": "bar"}
             async with net.client.stream(
-                "demo", "Demo.Told", metadata=metadata, timeout=30
+                "demo", "Demo.Told", metadata=metadata, timeout=60
             ) as stream:
                 seen = msgspec.json.decode(await anext(stream))
             assert seen["metadata"]["Foo"] == "bar"

@@ -164,11 +164,11 @@ async def test_no_acknowledged_write_is_lost_by_a_crash(url: str, stopped: Postg
         writing = [asyncio.create_task(write(s, f"{n}")) for n in range(8) for s in (store,)]
         writing += [asyncio.create_task(write(other, f"other{n}")) for n in range(8)]
         for how in ("immediate", "fast", "immediate"):
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 await count(200)
             await asyncio.to_thread(stopped.stop, how)
             await asyncio.to_thread(stopped.start)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             await count(200)
         done = True
         await asyncio.gather(*writing)
@@ -221,7 +221,7 @@ async def test_a_missed_notice_heals(url: str, postgres: Postgres) -> None:
 
 
 async def test_closing_while_the_database_is_away(url: str, stopped: Postgres) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         async with open_store(url) as store, store.watch():
             await store.write("a", b"")
             await asyncio.to_thread(stopped.stop)

@@ -26,7 +26,7 @@ from microcosmos.functions.interface import Counts, Limits, Unit
 from microcosmos.rpc import frames
 from microcosmos.rpc.line import Line
 
-TIMEOUT = 20.0
+TIMEOUT = 60.0
 ORIGIN = "http://functions.test"
 
 Command = Callable[[str], tuple[list[str], dict[str, str]]]

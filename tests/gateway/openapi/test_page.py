@@ -244,7 +244,7 @@ async def test_a_stream_is_shown_as_it_comes(site: Any) -> None:
         await expect(body(page)).to_contain_text("data: 1")
         await page.get_by_role("button", name="Stop").click()
         await expect(page.get_by_text("200 OK, stopped,")).to_be_visible()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             await left.wait()
 
 
