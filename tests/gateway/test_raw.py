@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -104,8 +104,9 @@ class Files:
             if how == "early":
                 raise RuntimeError("a secret")
 
-            def late() -> Iterator[bytes]:
+            async def late() -> AsyncIterator[bytes]:
                 yield bytes(100)
+                await self.let.wait()
                 raise RuntimeError("a secret")
 
             return StreamingResponse(late())
@@ -317,8 +318,12 @@ async def test_a_failure_is_an_error_as_of_every_endpoint(
 
 
 async def test_a_failure_in_mid_response_is_seen_by_its_client(site: Site, files: Files) -> None:
-    with pytest.raises(httpx.RemoteProtocolError, match="incomplete chunked read"):
-        await site.http.get("/files/fails/late")
+    async with site.http.stream("GET", "/files/fails/late") as answer:
+        parts = answer.aiter_bytes()
+        assert await anext(parts) == bytes(100)
+        files.let.set()
+        with pytest.raises(httpx.RemoteProtocolError, match="incomplete chunked read"):
+            await anext(parts)
 
 
 # Applications

@@ -203,7 +203,7 @@ async def test_a_connection_with_a_request_under_way_is_not_idle(
     platform: Bench, open_site: OpenSite, slow: Any
 ) -> None:
     await platform.start(slow.service)
-    async with open_site(platform, http2=True, header_timeout=0.1) as site:
+    async with open_site(platform, http2=True, header_timeout=0.5) as site:
         busy, idle = await site.line(), await site.line()
         await busy.send(GET.replace(b"/ ", b"/slow "))
         await asyncio.wait_for(slow.entered.wait(), 60)
@@ -227,7 +227,7 @@ async def test_an_answer_that_is_being_read_is_not_idle(
         return "x" * (7 * 1024 * 1024)
 
     await platform.start(large)
-    async with open_site(platform, http2=True, header_timeout=0.1) as site:
+    async with open_site(platform, http2=True, header_timeout=0.5) as site:
         reader, writer = await asyncio.open_connection("127.0.0.1", site.port, limit=1024)
         writer.write(GET.replace(b"/ ", b"/large "))
         idle = await site.line()
