@@ -19,7 +19,7 @@ from microcosmos.events.memory import MemoryLog
 from .engine import Engine
 from .outages import until
 
-ACK_WAIT = 0.2
+ACK_WAIT = 0.6
 
 
 @pytest.fixture

@@ -96,13 +96,13 @@ class Connection:
 
 
 async def test_a_fast_call_is_never_watched() -> None:
-    patience = Patience(0.005)
+    patience = Patience(0.05)
     connection = Connection()
     for _ in range(10):
         patience.begin(connection)
         await _ticks(0.001, 1)
         patience.end(connection)
-    await _ticks(0.005, 3)
+    await _ticks(0.05, 3)
     assert connection.watched == 0
 
 

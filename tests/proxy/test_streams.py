@@ -199,7 +199,7 @@ async def test_metadata_and_deadlines_reach_a_stream(proxy, service) -> None:
         (said,) = [one async for one in send(b"{}", metadata=metadata, timeout=60)]
         seen = msgspec.json.decode(said)
         assert seen["metadata"] == {"Foobar": "x", "Micro-Trace": "a" * 32}
-        assert 20 < seen["left"] <= 31
+        assert 20 < seen["left"] <= 61
         (said,) = [one async for one in send(b"{}")]
         assert msgspec.json.decode(said)["left"] is None
 
@@ -220,7 +220,7 @@ class Standing:
 
 
 async def test_a_client_that_cancels_or_is_late_cancels_the_handler(proxy, service, code) -> None:
-    for timeout in (None, 0.2):
+    for timeout in (None, 1.0):
         handler = Standing()
         async with proxy(service("ticks", handler.stand)) as door:
             call = door.channel.unary_stream("/ticks.Ticks/Stand")(b"{}", timeout=timeout)

@@ -408,7 +408,7 @@ async def test_a_body_that_takes_too_long_is_refused(open_functions, live, lengt
 async def test_who_cannot_wait_says_so(open_functions, live):
     async with open_functions(live("hello")) as running:
         running.worker.program = lambda said: None
-        answer = await running.http.get("/hello", headers={"micro-timeout": "50ms"})
+        answer = await running.http.get("/hello", headers={"micro-timeout": "500ms"})
         assert (answer.status_code, answer.json()["Id"]) == (504, "functions.limit.wall")
         [said] = running.worker._under_way.values()
         await asyncio.wait_for(said.cancelled.wait(), 60)
