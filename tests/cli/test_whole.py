@@ -95,7 +95,7 @@ def test_helloworld_as_the_reference_runs_it(shell: Shell) -> None:
         "METADATA",
     ]
     pattern = (
-        r"helloworld +latest +examples/helloworld +running +n/a +\ds ago +owner=admin, group=micro"
+        r"helloworld +latest +examples/helloworld +running +n/a +\d+s ago +owner=admin, group=micro"
     )
     assert re.fullmatch(pattern, row)
     assert "helloworld" in shell("services").splitlines()

@@ -28,7 +28,7 @@ def _settings(server: Live) -> Path:
 def _statuses(server: Live, times: int) -> list[int]:
     """Of requests on connections of their own, so that both gateways answer."""
     url = f"{server.url}/registry/listServices"
-    plainly = {"trust_env": False, "verify": NO_AUTHORITIES}
+    plainly = {"timeout": 60, "trust_env": False, "verify": NO_AUTHORITIES}
     return [httpx.get(url, **plainly).status_code for _ in range(times)]
 
 

@@ -222,7 +222,7 @@ def peek(site: Live, creds: Path, call: str, subject: str, inbox: str = "_INBOX"
         env={**env, "CALL": call, "SUBJECT": subject, "NATS_INBOX_PREFIX": inbox},
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=60,
     )
     assert ran.returncode == 0, ran.stderr
     return ran.stdout.splitlines()

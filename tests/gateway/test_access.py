@@ -221,7 +221,7 @@ async def test_every_kind_of_answer_is_seen(tmp_path: Path) -> None:
     )
     listening = socket.create_server(("127.0.0.1", 0))
     url = f"http://127.0.0.1:{listening.getsockname()[1]}"
-    async with serve(app, listening), httpx.AsyncClient(base_url=url) as http:
+    async with serve(app, listening), httpx.AsyncClient(base_url=url, timeout=60) as http:
         for path in ("/str", "/file", "/range", "/stream", "/none"):
             answer = await http.get(path)
             assert lines[-1].status == answer.status_code

@@ -88,7 +88,7 @@ async def test_an_end_that_was_read_of_before_anybody_waited_is_known(tmp_path: 
         await until(lambda: not spawner.living(), "the end")
         await room.run(spec(tmp_path, "pass"), 10)
         for _ in range(2):
-            assert (await asyncio.wait_for(room.watch("taken-over"), 2)).code == 3
+            assert (await asyncio.wait_for(room.watch("taken-over"), 60)).code == 3
 
 
 class Unreachable(LocalSpawner):

@@ -37,7 +37,7 @@ async def test_a_service_is_called_from_every_node_and_survives_the_loss_of_one(
                 seen.add((await third.bench.client("helloworld").call())["where"])
 
         await first.kill()
-        async with httpx.AsyncClient() as http:
+        async with httpx.AsyncClient(timeout=60) as http:
             answers = [await http.get(f"{third.url}/helloworld") for _ in range(20)]
         assert {answer.status_code for answer in answers} == {200}
         assert {answer.json()["where"] for answer in answers} == {"second"}

@@ -462,7 +462,7 @@ async def test_both_versions_of_http2_reach_functions(open_functions, live):
             [("set-cookie", "a=1"), ("set-cookie", "b=2")],
         )
         url = f"http://127.0.0.1:{running.site.port}/hello/x?y=z"
-        async with httpx.AsyncClient(http1=False, http2=True) as client:
+        async with httpx.AsyncClient(http1=False, http2=True, timeout=60) as client:
             answer = await client.get(url)
             assert answer.text == f"GET {url} "
             assert answer.headers.get_list("set-cookie") == ["a=1", "b=2"]
