@@ -21,6 +21,7 @@ pytestmark = pytest.mark.slow
 PHONE = {"width": 390, "height": 844}
 # Debian's browser, without its sandbox: tests run as root in containers.
 CHROMIUM = "/usr/bin/chromium"
+expect.set_options(timeout=60_000)
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 
 EVIL = "<img src=x onerror=\"document.title='broken into'\"><script>alert(1)</script>"
