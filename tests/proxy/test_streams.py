@@ -298,5 +298,7 @@ async def test_streams_leave_nothing_behind(proxy, service) -> None:
         before = len(asyncio.all_tasks())
         for _ in range(20):
             assert len([one async for one in send(b'{"to":5}')]) == 5
-        assert len(asyncio.all_tasks()) <= before + 1
-        assert door.server.active == 0
+        # The last ones end a moment after their callers have heard so.
+        async with asyncio.timeout(60):
+            while len(asyncio.all_tasks()) > before + 1 or door.server.active:  # noqa: ASYNC110
+                await asyncio.sleep(0.005)
