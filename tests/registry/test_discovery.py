@@ -56,7 +56,6 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(discovery, "CHECK", 0.05)
     monkeypatch.setattr(discovery, "_AT_FIRST", 0.1)
     monkeypatch.setattr(discovery, "_PAUSE", 0.05)
-    monkeypatch.setattr(discovery, "_PATIENCE", 0.05)
 
 
 @contextlib.asynccontextmanager
@@ -141,10 +140,11 @@ async def test_a_service_that_nobody_listens_for_is_gone(tmp_path: Path, leave: 
         await here.gone("brief")
 
 
-async def test_a_busy_service_stays(tmp_path: Path) -> None:
+async def test_a_busy_service_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with world(tmp_path) as here, foreign(here.url, "busy") as (_, service):
         await service.add_endpoint(name="call", handler=quiet)
         await here.find("busy")
+        monkeypatch.setattr(discovery, "_PATIENCE", 0.05)
         # It is connected, and listens, but answers nothing.
         asked = 0
         enough = asyncio.Event()
@@ -242,6 +242,10 @@ async def test_what_cannot_be_is_logged_once(
         with caplog.at_level(logging.WARNING, "microcosmos.registry"):
             await here.find("one")
             await here.find("two")
+            async with asyncio.timeout(60):
+                while not said("calls itself registry"):
+                    await here.discovery.look()
+                    await asyncio.sleep(0.06)
             for _ in range(3):
                 await here.discovery.look()
                 await asyncio.sleep(0.06)
@@ -265,8 +269,7 @@ async def test_a_service_of_ours_keeps_its_own_word(tmp_path: Path) -> None:
         assert (await here.find("ours")).nodes == [node]
         # A core that has just started takes the announcement.
         fresh, nc = MemoryRegistry(), await nats.connect(here.url)
-        await Discovery(nc, fresh).look("ours")
-        (found,) = await fresh.get_service("ours")
+        found = await World(here.url, fresh, Discovery(nc, fresh)).find("ours")
         assert found.nodes[0].id == node.id
         await nc.close()
 
