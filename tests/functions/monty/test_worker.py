@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import select
 import signal
+import sys
 import time
 
 import psutil
@@ -36,9 +39,16 @@ def ended(processes: list[psutil.Process]) -> bool:
 
 def _over(process: psutil.Process) -> bool:
     try:
-        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
+        if sys.platform != "linux":
+            return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+        # The first thread of one is a zombie while others still end.
+        held = os.pidfd_open(process.pid)
+    except (psutil.NoSuchProcess, ProcessLookupError):
         return True
+    try:
+        return bool(select.select([held], [], [], 0)[0])
+    finally:
+        os.close(held)
 
 
 # What it checks and loads.
