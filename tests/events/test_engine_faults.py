@@ -14,7 +14,16 @@ from pathlib import Path
 import pytest
 
 from microcosmos.base import errors
-from microcosmos.events.interface import BEGINNING, Draft, Event, Group, GroupSpec, Log, Receipt
+from microcosmos.events.interface import (
+    BEGINNING,
+    Draft,
+    Event,
+    Group,
+    GroupSpec,
+    Log,
+    Receipt,
+    Schedule,
+)
 from microcosmos.events.nats import Frozen, NatsLog, api, member, publisher
 from microcosmos.rpc.connection import connect
 from microcosmos.server.mending import Mending
@@ -428,6 +437,22 @@ async def test_nothing_is_left_of_a_namespace(engine: Engine) -> None:
         await log.destroy()
         # The engine removes the files when it has said so.
         await until(lambda: not any(names for _, _, names in os.walk(engine.streams)))
+
+
+async def test_nothing_comes_back_of_a_namespace_whose_files_could_not_be_removed(
+    engine: Engine,
+) -> None:
+    async with engine.log() as log:
+        await log.publish(Draft("t", b"1"))
+        await log.schedule(Schedule("s", Draft("t", b"1"), "@daily"))
+        (streams,) = engine.streams.glob("*/streams")
+        # Where the engine puts what it is about to remove is what it has not removed yet.
+        (streams / ".events" / "x").mkdir(parents=True)
+        await log.destroy()
+        assert (streams / "events").is_dir()
+    async with engine.log() as log:
+        assert await log.read("t") == []
+        assert await log.schedules() == []
 
 
 async def test_a_publisher_hears_how_long_events_are_kept(steady: Engine) -> None:
