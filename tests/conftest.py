@@ -7,6 +7,7 @@ import datetime
 import inspect
 import ipaddress
 import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,18 @@ from cryptography.hazmat.primitives.asymmetric import ec
 # Tests of the proxy and tests that fork meet in one process here, as they never do in a server:
 # gRPC's handlers would start its threads again in the child, before it has become its program.
 os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "false"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def signals_are_heard() -> None:
+    """A shell lets what runs behind it ignore Ctrl-C, and ``nohup`` the end of a terminal.
+
+    What tests start inherits that, and is sent both.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.hookimpl(optionalhook=True)

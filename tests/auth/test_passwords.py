@@ -99,7 +99,7 @@ class Held(argon2.PasswordHasher):
             self._now += 1
             self.most = max(self.most, self._now)
         self.begun.release()
-        self.go.wait(10)
+        self.go.wait(60)
         with self._lock:
             self._now -= 1
         return super().hash(password)

@@ -352,7 +352,7 @@ class Held(argon2.PasswordHasher):
 
     def verify(self, hash: Any, password: Any) -> Any:
         self.begun.set()
-        self.go.wait(10)
+        self.go.wait(60)
         return super().verify(hash, password)
 
 

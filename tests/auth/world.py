@@ -94,6 +94,6 @@ async def world(
 
 async def until(policies: Callable[[], Policy | None], good: Callable[[Policy], bool]) -> None:
     """Wait until a policy is as it should be."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while (policy := policies()) is None or not good(policy):  # noqa: ASYNC110
             await asyncio.sleep(0.005)

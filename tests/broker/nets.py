@@ -21,7 +21,7 @@ Join = Callable[[], AsyncIterator[Broker]]
 
 async def until(condition: Callable[[], object]) -> None:
     """Wait until a condition holds, letting the loop run."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not condition():  # noqa: ASYNC110 - any condition, of any side
             await asyncio.sleep(0)
 
@@ -39,7 +39,7 @@ class Heard(list[Message]):
 
     async def first(self, number: int) -> list[Message]:
         """The first so many, waited for."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while len(self) < number:
                 self._came.clear()
                 await self._came.wait()

@@ -207,11 +207,11 @@ class Platform:
 
     def start(self) -> None:
         self._thread.start()
-        assert self._ready.wait(10)
+        assert self._ready.wait(60)
 
     def stop(self) -> None:
         self._loop.call_soon_threadsafe(self._stop.set)
-        self._thread.join(10)
+        self._thread.join(60)
         self._loop.close()
 
     def _run(self) -> None:
@@ -271,7 +271,7 @@ class Platform:
 
     def do(self, doing: Coroutine[Any, Any, T]) -> T:
         """Do something where the platform runs."""
-        return asyncio.run_coroutine_threadsafe(doing, self._loop).result(10)
+        return asyncio.run_coroutine_threadsafe(doing, self._loop).result(60)
 
 
 @pytest.fixture

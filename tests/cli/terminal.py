@@ -10,7 +10,7 @@ from typing import Any
 
 import pexpect
 
-TIMEOUT = 20
+TIMEOUT = 60
 
 
 def spawn(argv: Sequence[str], **variables: str) -> pexpect.spawn[str]:

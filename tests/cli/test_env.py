@@ -140,6 +140,6 @@ def test_changes_made_at_once_are_all_kept(micro: Micro, home: Home) -> None:
     names = [f"env{number}" for number in range(6)]
     argv = [sys.executable, "-m", "microcosmos.cli", "env", "add"]
     children = [subprocess.Popen([*argv, name, "example.com"]) for name in names]
-    assert [child.wait(30) for child in children] == [0] * len(names)
+    assert [child.wait(60) for child in children] == [0] * len(names)
     kept = json.loads((home.path / "config.json").read_text())["envs"]
     assert sorted(kept) == names

@@ -281,7 +281,7 @@ def test_commands_at_once_renew_a_login_once_and_all_work(micro: Micro, home: Ho
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(20)
+        thread.join(60)
     assert len(tokens) == 6
     assert len(set(tokens)) == 1
     assert tokens[0] != kept.access_token

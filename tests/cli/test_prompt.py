@@ -137,7 +137,7 @@ def test_ctrl_c_ends_a_call_that_is_under_way(prompt: Prompt, platform: Platform
         prompt.child.send("call mute Helloworld.Call --request_timeout=1h\r")
         line, _ = mute.accept()
         with line:
-            assert line.recv(10)
+            assert line.recv(60)
             prompt.child.send("\x03")
             prompt.child.expect_exact("(exit code 130)")
             prompt.child.expect(READY)

@@ -86,7 +86,7 @@ def test_a_message_comes_back_before_the_input_ends() -> None:
         child.stdin.write(f'{{"n":{n}}}\n')
         child.stdin.flush()
         assert child.stdout.readline() == f'{{"n":{2 * n}}}\n'
-    out, _ = child.communicate(timeout=20)
+    out, _ = child.communicate(timeout=60)
     assert (child.returncode, out) == (0, "")
 
 
@@ -101,9 +101,9 @@ def test_ctrl_c_ends_it_here_and_there() -> None:
     assert child.stdout is not None
     assert child.stdout.readline() == '{"n":0}\n'
     child.send_signal(signal.SIGINT)
-    out, err = child.communicate(timeout=20)
+    out, err = child.communicate(timeout=60)
     assert (child.returncode, out, err) == (130, "", "")
-    assert STOPPED.wait(20)
+    assert STOPPED.wait(60)
 
 
 def test_ctrl_c_does_not_wait_for_the_input() -> None:
@@ -119,7 +119,7 @@ def test_ctrl_c_does_not_wait_for_the_input() -> None:
     assert child.stdout is not None
     assert child.stdout.readline() == '{"n":2}\n'
     child.send_signal(signal.SIGINT)
-    out, err = child.communicate(timeout=20)
+    out, err = child.communicate(timeout=60)
     assert (child.returncode, out, err) == (130, "", "")
     os.close(reader)
     os.close(writer)
@@ -138,7 +138,7 @@ def test_what_is_typed_after_the_end_is_left_for_others(monkeypatch: pytest.Monk
         thread.start()
         lines.close()
         keys.write(b"services\n")
-        thread.join(20)
+        thread.join(60)
         assert (read, stdin.read(100)) == ([], b"services\n")
 
 

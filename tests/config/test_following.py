@@ -31,7 +31,7 @@ async def followed(**options: Any) -> AsyncIterator[tuple[ServiceConfig, ConfigC
 
 
 async def until(config: ServiceConfig, condition: Any) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not condition():
             await config._moved.wait()
 

@@ -139,7 +139,7 @@ async def test_killed_on_the_way_it_goes_on_at_the_next_start(tmp_path: Path, wr
     async with open_store(url) as store, open_config(store, Keys("", path)) as config:
         await fill(config)
     command = [sys.executable, "-c", _ROTATE, str(tmp_path), str(writes)]
-    done = await asyncio.to_thread(subprocess.run, command, timeout=30)
+    done = await asyncio.to_thread(subprocess.run, command, timeout=60)
     assert done.returncode == -signal.SIGKILL
     assert len(path.read_text().split()) == 2
     async with open_store(url) as store:
@@ -152,7 +152,7 @@ async def test_killed_on_the_way_it_goes_on_at_the_next_start(tmp_path: Path, wr
 async def resumed(store: Store, path: Path) -> None:
     """... and soon after the start all have the new one."""
     async with open_config(store, Keys("", path)) as config:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while len(config.keys.all()) > 1:  # noqa: ASYNC110 - its end is told to nobody
                 await asyncio.sleep(0.005)
         (key,) = config.keys.all()

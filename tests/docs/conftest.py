@@ -19,7 +19,7 @@ from microcosmos.base.home import Home
 ROOT = Path(__file__).parents[2]
 
 _FENCE = re.compile(r"^```([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-_TIMEOUT = 50
+_TIMEOUT = 120
 
 
 class Fence(NamedTuple):

@@ -61,7 +61,7 @@ def grpc_json(live: Live, service: str, method: str, fields: dict[str, Any]) -> 
     with grpc.insecure_channel(live.info.addresses["proxy"]) as channel:
         call = channel.unary_unary(f"/{service}.{_handler(service)}/{method}")
         try:
-            return json.loads(call(json.dumps(fields).encode(), timeout=10))
+            return json.loads(call(json.dumps(fields).encode(), timeout=60))
         except grpc.RpcError as error:
             return _fault(error, _pool(channel))
 
@@ -74,7 +74,7 @@ def grpc_protobuf(live: Live, service: str, method: str, fields: dict[str, Any])
         path = f"/{service}.{_handler(service)}/{method}"
         call = channel.unary_unary(path, request.SerializeToString, answer.FromString)
         try:
-            message = call(request(**fields), timeout=10)
+            message = call(request(**fields), timeout=60)
         except grpc.RpcError as error:
             return _fault(error, pool)
         return {field.name: getattr(message, field.name) for field in message.DESCRIPTOR.fields}
@@ -113,7 +113,7 @@ async def _request(live: Live, subject: str, body: bytes) -> Any:
     told = live.micro("nats", "--output", "json").json
     connection = await nats.connect(told["url"], user_credentials=told["credentials"])
     try:
-        return await connection.request(subject, body, timeout=10)
+        return await connection.request(subject, body, timeout=60)
     finally:
         await connection.close()
 

@@ -27,7 +27,7 @@ T = TypeVar("T")
 # Told of it, httpx does not read all authorities of the world for each client that speaks no TLS.
 NO_AUTHORITIES = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
-DEADLINE = 20.0
+DEADLINE = 60.0
 _MICRO = ("-m", "microcosmos.cli")
 _DOORS = ("--api_address=127.0.0.1:0", "--proxy_address=127.0.0.1:0", "--web_address=127.0.0.1:0")
 
@@ -39,6 +39,17 @@ def until(condition: Callable[[], T], deadline: float = DEADLINE) -> T:
         assert time.monotonic() < end, "the condition never came true"
         time.sleep(0.02)
     return found
+
+
+def once_within(bound: float, measured: Callable[[], float]) -> None:
+    """Measure until something took less than so many seconds, a few times at most.
+
+    What is slow by itself is so each time; a busy machine is slow now and then.
+    """
+    took: list[float] = []
+    while not took or took[-1] >= bound:
+        assert len(took) < 5, f"it took {took} seconds"
+        took.append(measured())
 
 
 def alive(pid: int) -> bool:
@@ -96,8 +107,9 @@ class Live:
     # the server
 
     def start(self) -> Live:
-        """Start the server, and wait until it is ready."""
+        """Start the server, and wait until it has said that it is ready."""
         with self.output.open("ab") as file:
+            before = file.tell()
             self.process = subprocess.Popen(
                 [*self._micro, "server", *_DOORS, *self.flags],
                 cwd=self.work,
@@ -110,8 +122,7 @@ class Live:
 
         def ready() -> bool:
             assert process.poll() is None, self.output.read_text()
-            info = self.home.server_info()
-            return info is not None and info.pids["server"] == process.pid
+            return b"ready in" in self.output.read_bytes()[before:]
 
         until(ready)
         self._close_web()
@@ -201,7 +212,7 @@ class Live:
         self._typed.append(typed)
         return typed
 
-    def ended(self, typed: subprocess.Popen[str], timeout: float = 50.0) -> Said:
+    def ended(self, typed: subprocess.Popen[str], timeout: float = 120.0) -> Said:
         """The end of a command; none shows a traceback."""
         out, err = typed.communicate(timeout=timeout)
         self._typed.remove(typed)
@@ -291,7 +302,7 @@ class Live:
 
 def client(url: str) -> httpx.Client:
     transport = httpx.HTTPTransport(verify=NO_AUTHORITIES, retries=0)
-    return httpx.Client(base_url=url, transport=transport, timeout=15.0, trust_env=False)
+    return httpx.Client(base_url=url, transport=transport, timeout=60.0, trust_env=False)
 
 
 def program(name: str, says: str = "one", more: str = "") -> str:

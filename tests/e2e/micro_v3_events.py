@@ -42,7 +42,7 @@ class Consumer:
             "/events.Stream/Consume",
             request_serializer=lambda message: message.SerializeToString(),
             response_deserializer=events.Event.FromString,
-        )(iter(self._sent.get, None), metadata=mine, timeout=30)
+        )(iter(self._sent.get, None), metadata=mine, timeout=60)
 
     def next(self):
         return next(self._call)

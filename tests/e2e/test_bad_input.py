@@ -190,7 +190,7 @@ def test_a_bad_body_is_the_clients_fault(echo: Live, content: bytes, kind: str, 
 def raw(live: Live, request: bytes) -> bytes:
     """What a client that speaks no proper HTTP hears."""
     host, _, port = live.info.addresses["api"].rpartition(":")
-    with socket.create_connection((host, int(port)), timeout=20) as line:
+    with socket.create_connection((host, int(port)), timeout=60) as line:
         line.sendall(request)
         heard = b""
         while chunk := line.recv(65536):
@@ -244,7 +244,7 @@ def test_grpc_has_a_status_for_it(
     with grpc.insecure_channel(echo.info.addresses["proxy"]) as channel:
         call = channel.unary_unary(path)
         with pytest.raises(grpc.RpcError) as caught:
-            call(body, timeout=10)
+            call(body, timeout=60)
     error: grpc.Call = caught.value  # type: ignore[assignment]
     assert error.code() is status, error.details()
     assert "hunter2" not in str(error.details())

@@ -37,7 +37,7 @@ def site() -> Iterator[Live]:
 def piped(site: Live, *words: str, given: bytes = b"") -> bytes:
     """The bytes that a command prints of those it is given."""
     command = [sys.executable, "-m", "microcosmos.cli", "store", "blob", *words]
-    ran = subprocess.run(command, env=site.env, input=given, capture_output=True, timeout=20)
+    ran = subprocess.run(command, env=site.env, input=given, capture_output=True, timeout=60)
     assert (ran.returncode, ran.stderr) == (0, b""), ran.stderr
     return ran.stdout
 
@@ -131,7 +131,7 @@ def test_what_kills_an_upload_leaves_the_blob_as_it_was(site: Live) -> None:
         writing.stdin.flush()
         until(lambda: site.micro(*query).lines)
         writing.send_signal(signal.SIGINT)
-        assert writing.wait(10) == 130
+        assert writing.wait(60) == 130
     assert site.micro(*query).lines == []
     assert piped(site, "read", "kept") == b"old"
 
@@ -151,7 +151,7 @@ def test_a_write_goes_on_when_the_core_was_killed(site: Live) -> None:
         writing.stdin.flush()
         until(lambda: site.micro("store", "list", "open/", "-t", "micro$blobs/uploads").lines)
         site.kill_child("core")
-        out, _ = writing.communicate(CONTENT, timeout=30)
+        out, _ = writing.communicate(CONTENT, timeout=60)
     assert out.decode() == f"{2 * len(CONTENT)} bytes, sha256 {sha256(2 * CONTENT).hexdigest()}\n"
     assert piped(site, "read", "survivor") == 2 * CONTENT
 
@@ -161,7 +161,7 @@ def test_a_read_goes_on_when_the_core_was_killed(site: Live, large: bytes) -> No
         assert reading.stdout is not None
         begun = reading.stdout.read(1_000_000)
         site.kill_child("core")
-        rest, _ = reading.communicate(timeout=30)
+        rest, _ = reading.communicate(timeout=60)
     assert reading.returncode == 0
     assert sha256(begun + rest).digest() == sha256(large).digest()
 
@@ -175,7 +175,7 @@ def test_blobs_over_http(site: Live) -> None:
         piece = base64.b64encode(CONTENT[at : at + 500_000]).decode()
         lines.append({"blob": piece})  # type: ignore[dict-item]
     body = "".join(f"{json.dumps(line)}\n" for line in lines)
-    with httpx.Client(headers=headers, timeout=20) as web:
+    with httpx.Client(headers=headers, timeout=60) as web:
         assert web.post(f"{url}/write", content=body).json()["sha256"] == HASH
         asked = {"Accept": "application/x-ndjson"}
         read = web.get(f"{url}/read", params={"key": "web"}, headers=asked)
@@ -198,7 +198,7 @@ def test_a_client_of_micro_v3_keeps_records_and_blobs(site: Live, tmp_path: Path
         env={**os.environ, "PYTHONPATH": str(tmp_path)},
         capture_output=True,
         text=True,
-        timeout=20,
+        timeout=60,
     )
     assert ran.returncode == 0, ran.stderr
     assert json.loads(ran.stdout) == {

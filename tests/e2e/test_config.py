@@ -134,7 +134,7 @@ def test_changes_are_printed_as_they_are_made(own: Live) -> None:
     own.micro("config", "set", "--secret", "seen.hush", "hunter2")
     until(lambda: "hush" in lines[-1])
     watching.terminate()
-    watching.wait(10)
+    watching.wait(60)
     assert not any("before" in line for line in lines)
     assert json.loads(lines[-1])["value"]["data"] == '"[secret]"'
 

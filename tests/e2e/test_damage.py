@@ -105,7 +105,7 @@ def test_damaged_credentials_of_programs_run_by_hand(home: Live, part: str) -> N
         env=home.env,
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=60,
     )
     assert ran.returncode == 1, ran.stderr
     (line,) = ran.stderr.splitlines()

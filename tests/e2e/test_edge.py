@@ -72,7 +72,7 @@ def test_a_certificate_is_renewed_and_everything_is_logged(
     until(lambda: shown_at(address) == fresh.read_text())
 
     trusted = ssl.create_default_context(cafile=str(fresh))
-    answer = httpx.get(f"https://{address}/hello?token=hunter2", verify=trusted)
+    answer = httpx.get(f"https://{address}/hello?token=hunter2", verify=trusted, timeout=60)
     log = server.home.logs / "access.log"
     line = until(lambda: log.read_text() and json.loads(log.read_text().splitlines()[-1]))
     assert (line["path"], line["status"]) == ("/hello", answer.status_code)

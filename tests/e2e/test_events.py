@@ -90,7 +90,7 @@ def test_a_client_of_micro_v3_acknowledges_on_the_stream(site: Live, tmp_path: P
         env={**os.environ, "PYTHONPATH": str(tmp_path)},
         capture_output=True,
         text=True,
-        timeout=50,
+        timeout=120,
     )
     assert ran.returncode == 0, ran.stderr
     assert json.loads(ran.stdout) == {
@@ -112,7 +112,7 @@ def test_events_over_http(site: Live) -> None:
     assert (published["id"], published["duplicate"]) == ("web-one", False)
     read = site.admin.get("/events/store/read", params={"topic": "web.orders"}).json()
     assert [one["payload"] for one in read["events"]] == ["eyJuIjoxfQ=="]
-    assert httpx.post(f"{site.url}/events/store/read", json=body).status_code == 401
+    assert httpx.post(f"{site.url}/events/store/read", json=body, timeout=60).status_code == 401
     assert site.admin.post("/events/stream/publish", json={"topic": "a b"}).status_code == 400
     assert site.admin.post("/events/store/write", json={}).status_code == 501
 

@@ -215,7 +215,7 @@ def test_who_is_slow_holds_up_nobody_else(mill: Mill) -> None:
     async def work(connection: Connection) -> list[int]:
         events = Events(connection.platform.events)
         found: list[int] = []
-        async with asyncio.timeout(15), connection.broker.subscribe("slow") as messages:
+        async with asyncio.timeout(60), connection.broker.subscribe("slow") as messages:
             for number in range(300):
                 await connection.broker.publish("slow", payload)
                 await anext(aiter(messages))

@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterator
 import httpx
 import pytest
 
+from microcosmos.server.drain import PATIENCE
+
 from .doors import raw_nats
 from .live import Live, alive, client, program, until
 from .load import Load
@@ -75,7 +77,7 @@ def test_a_killed_core_is_missed_by_nobody_who_calls_services(site: Live) -> Non
     site.micro("run", "helloworld", "--name", "after-core")
     assert site.call("after-core") == {"msg": "Hello World"}
     # The gateways follow the new one.
-    until(lambda: all(site.web.get("/after-core").status_code == 200 for _ in range(8)), 5)
+    until(lambda: all(site.web.get("/after-core").status_code == 200 for _ in range(8)))
     site.micro("kill", "after-core")
 
 
@@ -173,7 +175,7 @@ def test_a_killed_server_leaves_no_child_and_its_services_come_back(
     assert len(children) >= 8
     with Load(site.url, "/steady") as load:
         site.kill()
-        until(lambda: not any(alive(pid) for pid in children), 3.0)
+        until(lambda: not any(alive(pid) for pid in children))
     log.info("server: %s", load.told())
     assert site.refused(4, "services").startswith("micro: no server is running")
     site.start()
@@ -290,4 +292,4 @@ def test_a_second_ctrl_c_ends_it_at_once(another: Callable[..., Live]) -> None:
     with pytest.raises(subprocess.TimeoutExpired):
         site.process.wait(0.5)
     site.process.send_signal(signal.SIGINT)
-    assert site.process.wait(5) == 0
+    assert site.process.wait(PATIENCE - 1) == 0

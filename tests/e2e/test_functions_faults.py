@@ -316,12 +316,15 @@ def test_a_server_that_is_killed_comes_back_with_all_of_it(another: Callable[[],
 
 # Misbehaviour.
 
+# Memory takes its time to fill: on a slow machine there may be none left of the processor's first.
+FULL = ("functions.limit.memory", "functions.limit.cpu")
+
 BAD = {
     "loops": ("function handler() { for (;;); }", "functions.limit.cpu"),
     "recurses": ("function handler() { return handler() + 1 }", "functions.limit.stack"),
     "allocates": (
         "function handler() { const all = []; for (;;) all.push(new Uint8Array(1 << 20)) }",
-        "functions.limit.memory",
+        FULL,
     ),
     "promises": (
         "function handler() { const more = () => Promise.resolve().then(more); return more() }",
@@ -335,7 +338,7 @@ BAD = {
     "hoards": (
         "async function handler() { const all = []; for (;;) { for (let i = 0; i < 10; i++)"
         " all.push(new Array(10000).fill(i)); await new Promise((done) => setTimeout(done, 0)) } }",
-        "functions.limit.memory",
+        FULL,
     ),
     "regexp": (
         "function handler() { return String(/^(a+)+$/.test('a'.repeat(60) + 'b')) }",
@@ -349,8 +352,8 @@ BAD = {
 ON_DENO = {
     "recurses": ("functions.limit.stack",),
     "timers": ("functions.exception",),
-    "allocates": ("functions.limit.cpu", "functions.limit.memory", "functions.lost"),
-    "hoards": ("functions.limit.cpu", "functions.limit.memory", "functions.lost"),
+    "allocates": (*FULL, "functions.lost"),
+    "hoards": (*FULL, "functions.lost"),
     "regexp": ("functions.limit.cpu", "functions.lost"),
 }
 
@@ -379,9 +382,9 @@ def _misbehave(site: Site, other: httpx.Client, engine: str) -> None:
     assert load.errors == [], load.told()
     assert mate.errors == [], mate.told()
     log.info("%s: %s; slowest %.3f s", engine, ended, load.slowest)
-    for name, (_, id) in BAD.items():
+    for name, (_, ids) in BAD.items():
         code, said = ended[name]
-        assert said.startswith(ON_DENO.get(name, (id,)) if engine == "deno" else id), ended
+        assert said.startswith(ON_DENO.get(name, ids) if engine == "deno" else ids), ended
         assert code == (500 if said == "functions.exception" else 503), ended
 
 

@@ -148,7 +148,8 @@ def test_micro_run_of_a_folder_of_node(live: Live) -> None:
 
     write(live, "noded", SERVICE.replace('"no JSON"', '"1"'))
     live.micro("update", str(folder), "--instances", "1")
-    assert live.web.get("/noded/text").json() == 1
+    # The one before hears that it is to end, and answers until then.
+    until(lambda: live.web.get("/noded/text").json() == 1)
     assert live.status("noded")["build"] == status["build"]
     live.micro("kill", "noded")
     until(lambda: live.web.get("/noded/pid", headers=SOON).status_code == 404)

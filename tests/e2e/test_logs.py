@@ -35,10 +35,10 @@ class Reader:
             self._lines.put(line.rstrip("\n"))
 
     def next(self) -> str:
-        return self._lines.get(timeout=20)
+        return self._lines.get(timeout=60)
 
     def rest(self) -> list[str]:
-        self._thread.join(20)
+        self._thread.join(60)
         return list(self._lines.queue)
 
 
@@ -47,7 +47,7 @@ def test_status_is_the_references_table(live: Live) -> None:
         heading, row = live.micro("status", "shown").lines
         names = ["NAME", "VERSION", "SOURCE", "STATUS", "BUILD", "UPDATED", "METADATA"]
         assert heading.split() == names
-        pattern = rf"shown +latest +{folder} +running +n/a +\ds ago +(.*)"
+        pattern = rf"shown +latest +{folder} +running +n/a +\d+s ago +(.*)"
         match = re.fullmatch(pattern, row)
         assert match is not None, row
         assert match[1] == "team=web, owner=admin, group=micro"
@@ -74,7 +74,7 @@ def test_logs_show_the_last_lines_and_follow(live: Live) -> None:
             live.web.get(f"/talks/speak?line={word}")
             assert reader.next() == word
         following.send_signal(signal.SIGINT)
-        assert following.wait(10) == 130
+        assert following.wait(60) == 130
         assert reader.rest() == []
         assert following.stderr is not None
         assert following.stderr.read() == ""
@@ -85,8 +85,13 @@ def test_since_leaves_out_what_is_older(live: Live) -> None:
         live.web.get("/ages/speak?line=old")
         # Times are marked once a second: wait until the old line lies behind a mark.
         until(lambda: "old" not in live.micro("logs", "ages", "--since", "1s").lines)
-        live.web.get("/ages/speak?line=new")
-        assert live.micro("logs", "ages", "--since", "1s").lines[-1:] == ["new"]
+
+        def shown() -> list[str]:
+            # On a busy machine the command may begin when the line is older than that.
+            live.web.get("/ages/speak?line=new")
+            return live.micro("logs", "ages", "--since", "1s").lines
+
+        assert {*until(shown)} == {"new"}
         assert "old" in live.micro("logs", "ages", "--since", "10m").lines
 
 

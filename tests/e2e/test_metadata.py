@@ -97,7 +97,7 @@ def by_grpc(live: Live, method: str, headers: dict[str, str], request: dict[str,
     with grpc.insecure_channel(live.info.addresses["proxy"]) as channel:
         call = channel.unary_unary(f"/users.Users/{method}")
         pairs = [(name.lower(), value) for name, value in headers.items()]
-        return json.loads(call(json.dumps(request).encode(), metadata=pairs, timeout=10))
+        return json.loads(call(json.dumps(request).encode(), metadata=pairs, timeout=60))
 
 
 def by_command_line(

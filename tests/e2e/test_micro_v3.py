@@ -49,7 +49,7 @@ def test_a_client_of_micro_v3_uploads_runs_follows_and_deletes(live: Live, stubs
         env={**os.environ, "PYTHONPATH": str(stubs)},
         capture_output=True,
         text=True,
-        timeout=50,
+        timeout=120,
     )
     assert ran.returncode == 0, ran.stderr
     seen = json.loads(ran.stdout)

@@ -13,6 +13,10 @@ from typing import Any
 
 import pytest
 
+from microcosmos.base import codec, context, errors
+from microcosmos.rpc import Call, blocking
+from microcosmos.rpc.interface import Unreachable
+
 from .live import Live, alive, client, program, until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
@@ -223,7 +227,7 @@ def peek(site: Live, creds: Path, call: str, subject: str, inbox: str = "_INBOX"
         env={**env, "CALL": call, "SUBJECT": subject, "NATS_INBOX_PREFIX": inbox},
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=60,
     )
     assert ran.returncode == 0, ran.stderr
     return ran.stdout.splitlines()
@@ -322,3 +326,36 @@ def test_a_server_that_is_started_again_has_them_all(another: Callable[..., Live
     site.start()
     until(lambda: site.type("--namespace", "lasting", "helloworld").code == 0)
     assert "helloworld" not in site.micro("services").lines
+
+
+def test_a_core_that_comes_back_never_says_that_a_service_is_not_there(site: Live) -> None:
+    core = site.kill_child("core")
+    until(lambda: not alive(core))
+    asked = [(name, method) for name in ("micro", "staging") for method in READS]
+    said = set()
+
+    def found_by_all() -> bool:
+        answers = {_look(site, *one) for one in asked}
+        said.update(answers)
+        return answers == {"found"}
+
+    until(found_by_all)
+    assert said <= {"away", "503", "found"}
+
+
+READS = {"GetService": {"service": "store"}, "ListServices": {}, "Describe": {"service": "store"}}
+
+
+def _look(site: Live, namespace: str, method: str) -> str:
+    """What the registry says of the service ``store``, asked without any patience."""
+    metadata = {context.NAMESPACE: namespace}
+    body = codec.encode(READS[method])
+    try:
+        answer = blocking.call(
+            site.home.core_lane, Call("registry", f"Registry.{method}", body, metadata, 60)
+        )
+    except (Unreachable, errors.ConnectionLost):
+        return "away"
+    except errors.Error as error:
+        return str(error.code)
+    return "found" if b'"store"' in answer else "not listed"

@@ -38,7 +38,7 @@ def sh(server: Live, line: str) -> str:
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=50,
+        timeout=120,
     )
     assert done.returncode == 0, done
     return done.stdout

@@ -128,7 +128,7 @@ class ByHand:
 
     def end(self) -> int:
         self.process.send_signal(signal.SIGINT)
-        code = self.process.wait(20)
+        code = self.process.wait(60)
         self._thread.join()
         assert self.process.stdout is not None
         self.process.stdout.close()
@@ -161,7 +161,7 @@ def test_a_program_run_by_hand_joins_the_server(
     # It is nobody's deployment.
     live.refused(4, "status", "guest")
     assert one.end() == 0
-    assert live.web.get("/guest").status_code == 404
+    until(lambda: live.web.get("/guest").status_code == 404)
     assert "Traceback" not in one.said
 
 
@@ -173,7 +173,7 @@ def test_a_program_run_by_hand_without_a_server_is_alone(
     one.wait("http://")
     url = re.search(r"http://[\d.:]+\d", one.said)
     assert url is not None, one.said
-    assert httpx.get(f"{url[0]}/hermit?name=x", trust_env=False).json()["name"] == "x"
+    assert httpx.get(f"{url[0]}/hermit?name=x", trust_env=False, timeout=60).json()["name"] == "x"
     assert one.end() == 0
     assert "Traceback" not in one.said
 

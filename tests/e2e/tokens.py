@@ -124,7 +124,7 @@ def _grpc(live: Live, ask: Callable[[grpc.Channel], object]) -> int:
 
 
 def _metadata(headers: Mapping[str, str]) -> dict[str, Any]:
-    return {"metadata": [(name.lower(), value) for name, value in headers.items()], "timeout": 10}
+    return {"metadata": [(name.lower(), value) for name, value in headers.items()], "timeout": 60}
 
 
 def lane(live: Live, service: str, headers: Mapping[str, str]) -> int:
@@ -136,7 +136,7 @@ def lane(live: Live, service: str, headers: Mapping[str, str]) -> int:
 
 def lane_of(path: str, service: str, endpoint: str, headers: Mapping[str, str]) -> int:
     try:
-        blocking.call(path, Call(service, endpoint, b"{}", dict(headers), 10.0))
+        blocking.call(path, Call(service, endpoint, b"{}", dict(headers), 60.0))
     except errors.Error as error:
         return error.code
     return 200
@@ -151,7 +151,7 @@ def engine(live: Live, service: str, headers: Mapping[str, str]) -> int:
         connection = await nats.connect(url, user_credentials=credentials)
         try:
             subject = f"rpc.{service}.{service.capitalize()}.Call"
-            return await connection.request(subject, b"{}", timeout=10, headers=dict(headers))
+            return await connection.request(subject, b"{}", timeout=60, headers=dict(headers))
         finally:
             await connection.close()
 
@@ -175,4 +175,4 @@ DOORS: list[Knock] = [
 
 
 def client(url: str) -> httpx.Client:
-    return httpx.Client(base_url=url, timeout=10, trust_env=False)
+    return httpx.Client(base_url=url, timeout=60, trust_env=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import subprocess
@@ -85,6 +86,14 @@ class Engine:
                 yield log
             finally:
                 await log.destroy()
+                await self._removed()
+
+    async def _removed(self) -> None:
+        """Wait until the files of what was destroyed are gone: it goes on in the background, and
+        what is deleted meanwhile under the same name is not removed."""
+        async with asyncio.timeout(60):
+            while any(self.streams.glob("*/streams/.*")):  # noqa: ASYNC110 - the engine does it
+                await asyncio.sleep(0.001)
 
     @contextlib.asynccontextmanager
     async def by_core(self) -> AsyncIterator[World]:

@@ -152,7 +152,7 @@ async def process(work: Awaitable[Any], life: Life) -> AsyncIterator[asyncio.Fut
             raise failure
 
 
-async def until(condition: Callable[[], Awaitable[object]], seconds: float = 10) -> None:
+async def until(condition: Callable[[], Awaitable[object]], seconds: float = 60) -> None:
     """Wait for what has to come."""
     end = time.monotonic() + seconds
     while not await condition():

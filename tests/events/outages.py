@@ -70,6 +70,6 @@ async def settled() -> None:
 
 async def until(condition: Callable[[], object]) -> None:
     """Wait until a condition holds, letting the loop run."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not condition():  # noqa: ASYNC110 - any condition
             await asyncio.sleep(0)

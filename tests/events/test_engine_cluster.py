@@ -70,7 +70,7 @@ def cluster(tmp_path: Path) -> Iterator[list[Member]]:
 async def log_of(members: list[Member]) -> AsyncIterator[NatsLog]:
     """The log, once the servers have found each other."""
     urls = ",".join(member.url for member in members)
-    async with asyncio.timeout(40), connect(urls, patience=20) as nc:
+    async with asyncio.timeout(60), connect(urls, patience=20) as nc:
         while True:
             try:
                 async with NatsLog(nc, secret=SECRET, replicas=SERVERS) as log:

@@ -14,7 +14,16 @@ from pathlib import Path
 import pytest
 
 from microcosmos.base import errors
-from microcosmos.events.interface import BEGINNING, Draft, Event, Group, GroupSpec, Log, Receipt
+from microcosmos.events.interface import (
+    BEGINNING,
+    Draft,
+    Event,
+    Group,
+    GroupSpec,
+    Log,
+    Receipt,
+    Schedule,
+)
 from microcosmos.events.nats import Frozen, NatsLog, api, member, publisher
 from microcosmos.rpc.connection import connect
 from microcosmos.server.mending import Mending
@@ -46,7 +55,7 @@ def steady(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
 
 async def until(condition: Callable[[], object]) -> None:
     """Wait until a condition holds."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while not condition():  # noqa: ASYNC110 - of other processes
             await asyncio.sleep(0.01)
 
@@ -61,7 +70,7 @@ async def everything(log: Log, topic: str = ">") -> list[Event]:
 
 async def pulled(group: Group) -> list[str]:
     """The payloads of the next events, each acknowledged."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         found = await group.pull(10)
     for one in found:
         await group.ack_sync(one)
@@ -131,7 +140,7 @@ async def test_the_engine_is_killed_under_load(engine: Engine) -> None:
             await asyncio.sleep(0.05)
             await asyncio.to_thread(engine.start)
         load.stopping = True
-        await asyncio.wait(publishing, timeout=20)
+        await asyncio.wait(publishing, timeout=60)
         await load.done()
         for task in members:
             task.cancel()
@@ -181,7 +190,7 @@ async def test_a_consumer_is_killed_between_work_and_acknowledgement(
         assert said.strip() == first.id
         attempts: dict[str, int] = {}
         order_of_work = []
-        async with log.group(spec) as group, asyncio.timeout(20):
+        async with log.group(spec) as group, asyncio.timeout(60):
             while len(attempts) < 2:
                 for one in await group.pull(2):
                     attempts[one.event.id] = one.attempt
@@ -217,7 +226,7 @@ async def test_an_acknowledgement_that_is_lost_leads_to_another_delivery(
             with pytest.raises(errors.Unavailable):
                 await group.ack_sync(first)
         tap.cut()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             (again,) = await group.pull(1)
         assert (again.event, again.attempt) == (first.event, 2)
         await group.ack_sync(again)
@@ -258,7 +267,7 @@ async def test_a_request_that_is_lost_is_made_again(
         await asyncio.sleep(0.1)
         tap.deaf = False
         await log.publish(Draft("t", b"1"))
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             (delivery,) = await pulling
         assert delivery.event.payload == b"1"
 
@@ -270,7 +279,7 @@ async def test_nobodys_group_goes_on_when_the_engine_was_killed(engine: Engine) 
                 await log.publish(Draft("t", b"1"), Draft("t", b"2"))
                 assert await pulled(group) == ["1", "2"]
                 await log.publish(Draft("t", b"3"))
-                async with asyncio.timeout(20):
+                async with asyncio.timeout(60):
                     (third,) = await group.pull(1)
                 engine.kill()
                 engine.start()
@@ -430,13 +439,29 @@ async def test_nothing_is_left_of_a_namespace(engine: Engine) -> None:
         await until(lambda: not any(names for _, _, names in os.walk(engine.streams)))
 
 
+async def test_nothing_comes_back_of_a_namespace_whose_files_could_not_be_removed(
+    engine: Engine,
+) -> None:
+    async with engine.log() as log:
+        await log.publish(Draft("t", b"1"))
+        await log.schedule(Schedule("s", Draft("t", b"1"), "@daily"))
+        (streams,) = engine.streams.glob("*/streams")
+        # Where the engine puts what it is about to remove is what it has not removed yet.
+        (streams / ".events" / "x").mkdir(parents=True)
+        await log.destroy()
+        assert (streams / "events").is_dir()
+    async with engine.log() as log:
+        assert await log.read("t") == []
+        assert await log.schedules() == []
+
+
 async def test_a_publisher_hears_how_long_events_are_kept(steady: Engine) -> None:
     async with steady.emptied() as core, steady.service(core) as service:
         await service.publish(Draft("t", b"1"))
         assert await kept(core) == ""
         for ttl, said in ((100, "100s"), (200, "200s"), (0, "")):
             await core.create("t", ttl=ttl)
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 while await kept(core) != said:
                     await service.publish(Draft("t", b"1"))
 

@@ -87,7 +87,7 @@ async def test_a_relay_that_dies_anywhere_doubles_nothing(engine: Engine, after:
                     await life.dead.wait()
 
             async with process(work(), life):
-                await asyncio.wait_for(life.dead.wait(), 5)
+                await asyncio.wait_for(life.dead.wait(), 60)
                 await write(Outbox(store, core), "a", 5)
                 async with Outbox(store, core, lease=LEASE) as second:
                     await emptied(second)

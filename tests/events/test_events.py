@@ -47,7 +47,7 @@ def events(clock: ManualClock) -> Events:
 async def first(iterator: AsyncIterator[Taken], number: int) -> list[Taken]:
     """The first so many of a loop, which asks for no more."""
     found: list[Taken] = []
-    async with asyncio.timeout(10), aclosing(iterator):
+    async with asyncio.timeout(60), aclosing(iterator):
         async for one in iterator:
             found.append(one)
             if len(found) == number:
@@ -414,7 +414,7 @@ async def test_an_effect_is_had_once(clock: ManualClock) -> None:
 
         async def work(number: int) -> None:
             looping = events.consume("t", group="g", offset="beginning", auto_ack=False)
-            async with asyncio.timeout(10), aclosing(looping):
+            async with asyncio.timeout(60), aclosing(looping):
                 async for taken in looping:
                     async with events.once(taken) as tx:
                         if not tx.done:

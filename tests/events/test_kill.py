@@ -31,7 +31,7 @@ def killed(url: str, place: str) -> None:
 def at_last(url: str) -> Any:
     """What there is after a process that was not killed."""
     done = subprocess.run(
-        [sys.executable, str(TELLER), url, "-"], stdout=subprocess.PIPE, timeout=30, check=True
+        [sys.executable, str(TELLER), url, "-"], stdout=subprocess.PIPE, timeout=60, check=True
     )
     return codec.decode(done.stdout)
 

@@ -205,7 +205,7 @@ class LogMachine(RuleBasedStateMachine):
     async def pulled(self, member: Group, limit: int, some: bool) -> list[Delivery]:
         pulling = asyncio.create_task(member.pull(limit))
         if some:
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 return [*await pulling]
         await self.world.settled()
         if pulling.done():

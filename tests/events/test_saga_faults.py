@@ -191,7 +191,7 @@ async def _dies(
             other = saga_of(faults, accounts, elsewhere, **tries)
             async with other.on(store, lease=LEASE):
                 try:
-                    ended = await asyncio.wait_for(other.result("t1"), 10)
+                    ended = await asyncio.wait_for(other.result("t1"), 60)
                 except errors.NotFound:
                     # It died before it had begun, and said so to nobody.
                     assert await balances(accounts) == START
@@ -246,8 +246,12 @@ async def test_one_death_after_another(elsewhere: bool) -> None:
                 async with saga.on(seen_by(store, life), lease=LEASE / 2):
                     await life.dead.wait()
 
+            async def over(life: Life = life) -> bool:
+                # Who has come to the end does nothing more that it could die of.
+                return life.dead.is_set() or await _ended(store)
+
             async with process(work(), life):
-                await asyncio.wait_for(life.dead.wait(), 5)
+                await until(over)
             lived += 1
             if await _ended(store):
                 break
@@ -277,7 +281,7 @@ async def test_a_process_that_was_thought_dead_changes_nothing(elsewhere: bool) 
             life.dead.set()
             other = saga_of(faults, accounts, elsewhere)
             async with other.on(store, lease=LEASE):
-                ended = await asyncio.wait_for(other.result("t1"), 10)
+                ended = await asyncio.wait_for(other.result("t1"), 60)
                 life.dead.clear()
                 life._gone.set()
                 await asyncio.sleep(LEASE)
@@ -326,7 +330,7 @@ def test_whatever_interleaves_and_fails_and_dies_money_is_conserved(
                         await saga.result(f"t{number}")
 
             tasks = [asyncio.ensure_future(work(life, saga)) for life, saga in sagas]
-            await asyncio.wait_for(tasks[-1], 20)
+            await asyncio.wait_for(tasks[-1], 60)
             for life, task in zip(lives, tasks, strict=True):
                 life.bury()
                 task.cancel()

@@ -19,7 +19,7 @@ from microcosmos.events.memory import MemoryLog
 from .engine import Engine
 from .outages import until
 
-ACK_WAIT = 0.2
+ACK_WAIT = 0.6
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ async def test_what_waits_for_it_on_the_connection_is_not_taken(engine: Engine) 
     async def other() -> None:
         async with engine.log() as log:
             await log.publish(Draft("t", b"1"))
-            async with log.group(spec) as member, asyncio.timeout(10):
+            async with log.group(spec) as member, asyncio.timeout(60):
                 (delivery,) = await member.pull(1)
                 given.append((delivery.event.payload, delivery.attempt))
                 await member.ack_sync(delivery)
@@ -79,7 +79,7 @@ async def test_what_waits_for_it_on_the_connection_is_not_taken(engine: Engine) 
         thread.start()
         # This loop stands still.
         thread.join()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             (delivery,) = await pulling
     assert given == [(b"1", 2)]
     assert delivery.event.payload == b"2"

@@ -38,7 +38,7 @@ class World:
     async def until(self, seconds: float, condition: Callable[[], Awaitable[object]]) -> None:
         """Wait for what has to hold in so many seconds of the log's time."""
         await self.later(seconds)
-        async with asyncio.timeout(seconds + 20):
+        async with asyncio.timeout(seconds + 60):
             while not await condition():  # noqa: ASYNC110 - of whatever is on the other side
                 await asyncio.sleep(0.01)
 
@@ -51,7 +51,7 @@ class World:
         return await pulling
 
     async def _pulled(self, group: Group, limit: int, within: float) -> list[Delivery]:
-        async with asyncio.timeout(within + 20):
+        async with asyncio.timeout(within + 60):
             return list(await group.pull(limit))
 
     async def all(self, group: Group, number: int) -> list[Delivery]:

@@ -96,7 +96,7 @@ def test_a_bank_that_is_killed_in_the_middle_neither_makes_nor_loses_money(bank:
         for thread in asking[30:]:
             thread.start()
         for thread in asking:
-            thread.join(30)
+            thread.join(60)
 
         def ended() -> bool:
             return {_status(web, id) for id in ids} <= {"done", "undone", "never"}

@@ -55,7 +55,7 @@ def socket(chat: Live, room: str, user: str, since: float = 0) -> ClientConnecti
 
 
 def hear(one: ClientConnection) -> tuple[str, str]:
-    said = json.loads(one.recv(timeout=10))
+    said = json.loads(one.recv(timeout=60))
     return said["user_id"], said["text"]
 
 
@@ -94,7 +94,7 @@ def test_a_terminal_is_in_the_chat_too(chat: Live) -> None:
         input='{"text": "from a terminal"}\n{"text": "and again"}\n',
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=60,
         check=True,
     )
     heard = [json.loads(line) for line in said.stdout.splitlines()]
@@ -141,9 +141,9 @@ def test_strangers_and_bad_words_are_refused(chat: Live) -> None:
     assert chat.web.get(path(room, "eve")).status_code == 403
     with socket(chat, room, "kim") as kim:
         kim.send('{"text": ""}')
-        assert "$.text" in json.loads(kim.recv(timeout=10))["error"]["Detail"]
+        assert "$.text" in json.loads(kim.recv(timeout=60))["error"]["Detail"]
         with pytest.raises(ConnectionClosedError) as ended:
-            kim.recv(timeout=10)
+            kim.recv(timeout=60)
         assert ended.value.rcvd is not None
         assert ended.value.rcvd.code == 4400
     assert chat.web.get(f"/chat/history?chat_id={room}").json() == []
@@ -159,7 +159,7 @@ def test_it_runs_alone(live: Live, tmp_path: Path) -> None:
         assert one.stdout is not None
         try:
             url = next(line.split()[-1] for line in one.stdout if "this service is alone" in line)
-            with httpx.Client(base_url=url, trust_env=False, timeout=10) as web:
+            with httpx.Client(base_url=url, trust_env=False, timeout=60) as web:
                 room = web.post("/chat/new", json={"user_ids": ["ann"]}).json()["chat_id"]
                 said = {"chat_id": room, "user_id": "ann", "text": "anybody?"}
                 assert web.post("/chat/send", json=said).status_code == 200

@@ -105,14 +105,17 @@ def test_a_script_signs_up_in_two_steps(server: Live, visitor: dict[str, str]) -
 )
 def test_what_is_no_address_is_refused(server: Live, address: str) -> None:
     answer = httpx.post(
-        f"{server.url}/signup/sendVerificationEmail", json={"email": address}, trust_env=False
+        f"{server.url}/signup/sendVerificationEmail",
+        json={"email": address},
+        trust_env=False,
+        timeout=60,
     )
     assert answer.status_code == 400
     assert answer.json()["Detail"] == "that is no e-mail address"
 
 
 def test_codes_are_not_guessed(server: Live) -> None:
-    with httpx.Client(base_url=server.url, trust_env=False) as web:
+    with httpx.Client(base_url=server.url, trust_env=False, timeout=60) as web:
         sent = {"email": "eve@example.com"}
         assert web.post("/signup/sendVerificationEmail", json=sent).status_code == 200
         again = web.post("/signup/sendVerificationEmail", json=sent)

@@ -397,10 +397,10 @@ async def test_a_log_is_followed(shell: Opened) -> None:
         log.write_text("one\nhalf")
         functions = await micro.plane.admin()
         lines = functions.logs("a", lines=5, follow=True)
-        assert await asyncio.wait_for(anext(lines), 5) == "one"
+        assert await asyncio.wait_for(anext(lines), 60) == "one"
         with log.open("a") as file:
             file.write(" a line\n")
-        assert await asyncio.wait_for(anext(lines), 5) == "half a line"
+        assert await asyncio.wait_for(anext(lines), 60) == "half a line"
         await lines.aclose()  # type: ignore[attr-defined]
 
 

@@ -34,14 +34,14 @@ async def peers() -> AsyncIterator[tuple[Home, ZygoteClient]]:
 
 
 async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not condition():  # noqa: ASYNC110 - of processes nobody tells us
             await asyncio.sleep(0.005)
 
 
 async def until_living(zygote: ZygoteClient, count: int) -> None:
     """Wait until so many workers live, and those that died have been reaped."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while len(await zygote.living()) != count:  # noqa: ASYNC110 - it is to be asked
             await asyncio.sleep(0.01)
 

@@ -18,7 +18,7 @@ from microcosmos.gateway.app import Gateway
 from microcosmos.gateway.worker import serve
 from microcosmos.testing import Bench
 
-DEADLINE = 10.0
+DEADLINE = 60.0
 
 # Told of it, httpx does not read all authorities of the world for each client that speaks no TLS.
 _NO_AUTHORITIES = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)

@@ -32,7 +32,7 @@ from microcosmos.testing import Bench
 
 async def eventually(condition: Callable[[], object]) -> None:
     """Wait until a condition holds, letting the loop run."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not condition():  # noqa: ASYNC110 - a thread and the kernel change it
             await asyncio.sleep(0.001)
 
@@ -44,7 +44,7 @@ class Logged:
         self.front = front
         self.path = path
         self.port = port
-        self.http = httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=10)
+        self.http = httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=60)
 
     async def texts(self, count: int) -> list[str]:
         """So many lines."""
@@ -221,7 +221,7 @@ async def test_every_kind_of_answer_is_seen(tmp_path: Path) -> None:
     )
     listening = socket.create_server(("127.0.0.1", 0))
     url = f"http://127.0.0.1:{listening.getsockname()[1]}"
-    async with serve(app, listening), httpx.AsyncClient(base_url=url) as http:
+    async with serve(app, listening), httpx.AsyncClient(base_url=url, timeout=60) as http:
         for path in ("/str", "/file", "/range", "/stream", "/none"):
             answer = await http.get(path)
             assert lines[-1].status == answer.status_code

@@ -77,12 +77,12 @@ def test_a_service_alone_answers_http_and_ends_on_a_signal(run: Run) -> None:
     url = lines_until(process, r"alone, at (http://127\.0\.0\.1:\d+)$")[1]
     curl = lines_until(process, r"^  curl (\S+)$")[1]
     assert curl == f"{url}/v1/greeter/hello"
-    assert httpx.get(curl, params={"name": "Joe"}).json() == "Hello Joe"
-    assert httpx.get(f"{url}/readyz").status_code == 200
-    listed = httpx.get(f"{url}/registry/listServices").json()
+    assert httpx.get(curl, params={"name": "Joe"}, timeout=60).json() == "Hello Joe"
+    assert httpx.get(f"{url}/readyz", timeout=60).status_code == 200
+    listed = httpx.get(f"{url}/registry/listServices", timeout=60).json()
     assert "v1.greeter" in [service["name"] for service in listed["services"]]
     process.send_signal(signal.SIGTERM)
-    _, rest = process.communicate(timeout=20)
+    _, rest = process.communicate(timeout=60)
     assert process.returncode == 0, rest
     assert "Traceback" not in rest
 
@@ -93,7 +93,7 @@ def test_a_service_that_cannot_listen_ends_with_one_line(run: Run, address: str)
     with socket.create_server(("127.0.0.1", 0)) as other:
         taken = other.getsockname()[1]
         process = run(address.format(taken=taken))
-        _, said = process.communicate(timeout=20)
+        _, said = process.communicate(timeout=60)
     assert process.returncode == 1
     failed = [line for line in said.splitlines() if " answers" not in line]
     assert len(failed) == 1, said
@@ -140,7 +140,10 @@ async def test_the_address_may_be_chosen(
     hello = Service("hello")
     hello.endpoint(name="Call")(lambda: "hi")
     await platform.start(hello, Service("empty"))
-    async with open_door(here.client, here.table, address) as opened, httpx.AsyncClient() as http:
+    async with (
+        open_door(here.client, here.table, address) as opened,
+        httpx.AsyncClient(timeout=60) as http,
+    ):
         assert re.fullmatch(url, opened)
         assert (await http.get(f"{opened}/hello")).json() == "hi"
     said = capsys.readouterr().err

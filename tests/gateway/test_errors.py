@@ -130,16 +130,16 @@ async def test_a_method_without_a_meaning_is_refused(site: Any, method: str) -> 
 
 async def test_a_late_service_is_a_504_and_its_handler_is_cancelled(site: Any, slow: Any) -> None:
     await site.bench.start(slow.service)
-    answer = await site.http.get("/slow", headers={"micro-timeout": "50ms"})
-    assert "did not answer within 0.05 s" in check(answer, 504, "Gateway Timeout")
-    await asyncio.wait_for(slow.cancelled.wait(), 5)
+    answer = await site.http.get("/slow", headers={"micro-timeout": "500ms"})
+    assert "did not answer within 0.5 s" in check(answer, 504, "Gateway Timeout")
+    await asyncio.wait_for(slow.cancelled.wait(), 60)
     assert slow.deadline is not None
-    assert slow.deadline <= 0.05
+    assert slow.deadline <= 0.5
 
 
 @pytest.mark.parametrize(
     ("text", "seconds"),
-    [("2", 2), ("500ms", 0.5), ("5s", 5), ("1.5s", 1.5), ("2m", 120), ("9" * 400, 300)],
+    [("20", 20), ("9500ms", 9.5), ("25s", 25), ("15.5s", 15.5), ("2m", 120), ("9" * 400, 300)],
 )
 async def test_a_request_says_how_long_it_waits(
     site: Any, slow: Any, text: str, seconds: float
@@ -147,7 +147,8 @@ async def test_a_request_says_how_long_it_waits(
     slow.let.set()
     await site.bench.start(slow.service)
     assert (await site.http.get("/slow", headers={"micro-timeout": text})).status_code == 200
-    assert slow.deadline == pytest.approx(seconds, abs=0.2)
+    assert slow.deadline is not None
+    assert seconds - 5 < slow.deadline <= seconds
 
 
 @pytest.mark.parametrize("text", ["", "soon", "-1", "0", "0ms", "1h", "1e3", "nan", "5 s", "٣"])
@@ -165,7 +166,7 @@ async def test_a_timeout_that_is_none_is_bad_input(site: Any, slow: Any, text: s
 async def test_more_calls_than_a_service_handles_are_too_many(site: Any, slow: Any) -> None:
     await site.bench.start(slow.service)
     first = asyncio.create_task(site.http.get("/slow"))
-    await asyncio.wait_for(slow.entered.wait(), 5)
+    await asyncio.wait_for(slow.entered.wait(), 60)
     answer = await site.http.get("/slow")
     assert "slow handles 1 calls already" in check(answer, 429, "Too Many Requests")
     assert answer.headers["retry-after"] == "1"

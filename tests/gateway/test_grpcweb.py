@@ -267,7 +267,7 @@ async def test_messages_of_a_stream_come_as_they_are_sent(opened: Any) -> None:
         assert not web.shop.stood.is_set()
         # A client that goes away cancels the handler.
         await response.aclose()
-        await asyncio.wait_for(web.shop.stood.wait(), 10)
+        await asyncio.wait_for(web.shop.stood.wait(), 60)
 
 
 async def test_without_its_proxy_the_gateway_says_so(opened: Any, open_site: OpenSite) -> None:
@@ -300,7 +300,7 @@ def packages() -> Path:
                 cwd=folder,
                 check=True,
                 capture_output=True,
-                timeout=50,
+                timeout=120,
             )
     return folder
 
@@ -323,10 +323,10 @@ async def test_connects_client_calls_and_streams(
             ["node", script, packages, url, described, form],
             capture_output=True,
             text=True,
-            timeout=50,
+            timeout=120,
         )
         assert ran.returncode == 0, ran.stderr
-        await asyncio.wait_for(web.shop.stood.wait(), 10)
+        await asyncio.wait_for(web.shop.stood.wait(), 60)
     assert json.loads(ran.stdout) == {
         "greeting": {"msg": "Hello Ann", "big": "9007199254740993", "data": [1, 255]},
         "trace": "a" * 32,

@@ -45,7 +45,7 @@ def opened() -> Callable[..., Any]:
     async def made(app: Any) -> AsyncIterator[httpx.AsyncClient]:
         listening = socket.create_server(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{listening.getsockname()[1]}"
-        async with serve(app, listening), httpx.AsyncClient(base_url=url) as http:
+        async with serve(app, listening), httpx.AsyncClient(base_url=url, timeout=60) as http:
             yield http
 
     return made
@@ -57,7 +57,7 @@ async def test_what_is_begun_is_answered_at_once_later_or_by_a_coroutine(opened:
         assert (await http.get("/now")).text == "now"
         assert (await http.get("/waits")).text == "waited"
         coming = [asyncio.create_task(http.get("/later")) for _ in range(50)]
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while len(app.begun) < 50:  # noqa: ASYNC110 - threads of Granian's change it
                 await asyncio.sleep(0.005)
         for number, proto in enumerate(app.begun):
@@ -82,10 +82,10 @@ async def test_what_is_not_answered_in_time_is_given_up() -> None:
 
     listening = socket.create_server(("127.0.0.1", 0))
     url = f"http://127.0.0.1:{listening.getsockname()[1]}"
-    async with httpx.AsyncClient(base_url=url) as http:
+    async with httpx.AsyncClient(base_url=url, timeout=60) as http:
         async with serve(app, listening, drain=0.05, give_up=give_up):
             coming = asyncio.create_task(http.get("/later"))
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 while not app.begun:  # noqa: ASYNC110 - threads of Granian's change it
                     await asyncio.sleep(0.005)
         assert (await coming).text == "given up"

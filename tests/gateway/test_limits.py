@@ -245,7 +245,7 @@ async def test_a_client_that_never_ends_its_headers_is_dropped(
 
 
 async def test_an_idle_connection_is_closed(platform: Bench, open_site: OpenSite) -> None:
-    async with open_site(platform, header_timeout=0.1) as site:
+    async with open_site(platform, header_timeout=0.5) as site:
         line = await site.line()
         await line.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
         assert (await line.answer()).status == 200

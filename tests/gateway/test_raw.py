@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -104,8 +104,9 @@ class Files:
             if how == "early":
                 raise RuntimeError("a secret")
 
-            def late() -> Iterator[bytes]:
+            async def late() -> AsyncIterator[bytes]:
                 yield bytes(100)
+                await self.let.wait()
                 raise RuntimeError("a secret")
 
             return StreamingResponse(late())
@@ -244,7 +245,7 @@ async def test_a_response_comes_in_pieces(site: Site, files: Files) -> None:
 async def test_a_client_that_leaves_ends_the_response(site: Site, files: Files) -> None:
     async with site.http.stream("GET", "/files/ticks") as answer:
         await anext(answer.aiter_lines())
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await files.ended.wait()
 
 
@@ -255,7 +256,7 @@ async def test_a_client_that_does_not_read_holds_the_handler_up(site: Site, file
     # Half of it is what the reader of the test itself takes in.
     assert await settled(site, lambda: files.read) * 10_000 < 64_000_000
     line.leave()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await files.ended.wait()
 
 
@@ -317,8 +318,12 @@ async def test_a_failure_is_an_error_as_of_every_endpoint(
 
 
 async def test_a_failure_in_mid_response_is_seen_by_its_client(site: Site, files: Files) -> None:
-    with pytest.raises(httpx.RemoteProtocolError, match="incomplete chunked read"):
-        await site.http.get("/files/fails/late")
+    async with site.http.stream("GET", "/files/fails/late") as answer:
+        parts = answer.aiter_bytes()
+        assert await anext(parts) == bytes(100)
+        files.let.set()
+        with pytest.raises(httpx.RemoteProtocolError, match="incomplete chunked read"):
+            await anext(parts)
 
 
 # Applications
@@ -471,7 +476,7 @@ async def test_a_websocket_of_an_application_carries_texts_and_bytes(site: Site)
         assert await socket.recv() == b"\xff\x01\x00"
         await socket.send("")
         assert await socket.recv() == "/talk/ws/echo "
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await left.wait()
 
 

@@ -46,7 +46,7 @@ def target() -> Target:
 @pytest.fixture
 def site(platform: Any, open_site: Any, microcosmos_runner: asyncio.Runner) -> Iterator[Any]:
     """A gateway that soon closes connections on which nothing more comes."""
-    opened = open_site(platform, header_timeout=0.15)
+    opened = open_site(platform, header_timeout=0.5)
     yield microcosmos_runner.run(opened.__aenter__())
     microcosmos_runner.run(opened.__aexit__(None, None, None))
 
@@ -57,7 +57,7 @@ async def _answers(site: Any, sent: bytes) -> list[int]:
     try:
         writer.write(sent)
         await writer.drain()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             return [int(status) for status in _STATUS.findall(await reader.read())]
     except ConnectionError:
         return []

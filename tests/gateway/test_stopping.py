@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from microcosmos.gateway.app import Gateway
-from microcosmos.gateway.worker import serve
+from microcosmos.gateway.worker import DRAIN, serve
 from microcosmos.testing import Bench
 
 OpenSite = Callable[..., AbstractAsyncContextManager[Any]]
@@ -23,7 +23,7 @@ async def _refused(port: int) -> None:
 
     Whoever was queued to be accepted when the socket was closed is reset, not refused.
     """
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while True:
             try:
                 _, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -42,7 +42,7 @@ async def test_a_request_that_is_being_answered_is_finished(
     await idle.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
     assert (await idle.answer()).status == 200
     await busy.send(GET)
-    await asyncio.wait_for(slow.entered.wait(), 10)
+    await asyncio.wait_for(slow.entered.wait(), 60)
     stopping = asyncio.create_task(opened.__aexit__(None, None, None))
     await _refused(site.port)
     assert await idle.closed()
@@ -50,7 +50,7 @@ async def test_a_request_that_is_being_answered_is_finished(
     slow.let.set()
     assert (await busy.answer()).body == b'"done"'
     assert await busy.closed()
-    await asyncio.wait_for(stopping, 5)
+    await asyncio.wait_for(stopping, 60)
 
 
 async def test_what_takes_longer_than_the_drain_is_cancelled(
@@ -61,10 +61,10 @@ async def test_what_takes_longer_than_the_drain_is_cancelled(
         busy, sending = await site.line(), await site.line()
         await busy.send(GET)
         await sending.send(b"POST /slow HTTP/1.1\r\nContent-Length: 10\r\n\r\n{")
-        await asyncio.wait_for(slow.entered.wait(), 10)
+        await asyncio.wait_for(slow.entered.wait(), 60)
         answers = asyncio.gather(busy.answer(), sending.answer())
         started = time.monotonic()
-    assert time.monotonic() - started < 2
+    assert time.monotonic() - started < DRAIN
     assert slow.cancelled.is_set()
     for answer in await answers:
         assert answer.status == 503

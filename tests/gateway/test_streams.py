@@ -150,7 +150,7 @@ async def test_metadata_and_time_travel_with_a_stream(site: Any, demo: Streaming
 
 
 async def test_the_time_of_a_stream_ends_it(site: Any, demo: Streaming) -> None:
-    answer = await site.http.get("/demo/waits?first=x", headers={"micro-timeout": "50ms"})
+    answer = await site.http.get("/demo/waits?first=x", headers={"micro-timeout": "500ms"})
     first, last = answer.text.splitlines()
     assert first == '"x"'
     assert json.loads(last)["error"]["Code"] == 504

@@ -40,13 +40,13 @@ def demo(platform: Bench, microcosmos_runner: asyncio.Runner) -> Iterator[Stream
 def opened(site: Any, files: Files, path: str, **options: Any) -> connect:
     context = ssl.create_default_context(cafile=str(files.certificate))
     url = f"wss://127.0.0.1:{site.port}{path}"
-    return connect(url, ssl=context, open_timeout=10, close_timeout=10, proxy=None, **options)
+    return connect(url, ssl=context, open_timeout=60, close_timeout=60, proxy=None, **options)
 
 
 async def all_of(socket: ClientConnection) -> list[Any]:
     said: list[Any] = []
     with contextlib.suppress(ConnectionClosed):
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while True:
                 said.append(await socket.recv())
     return said
@@ -59,7 +59,7 @@ async def test_sockets_speak_tls(
         async with opened(site, files, "/demo/scale?by=2") as socket:
             await socket.send("1")
             assert await socket.recv() == "2"
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 await (await socket.ping())
             await socket.send("")
             assert await all_of(socket) == []

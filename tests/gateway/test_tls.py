@@ -48,7 +48,7 @@ async def connect(port: int, alpn: str = "", mint: Any = None, name: str = "") -
 
 async def ended(reader: asyncio.StreamReader) -> bool:
     """Whether the other side closes in time."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         try:
             while await reader.read(65536):
                 pass
@@ -158,7 +158,7 @@ async def test_requests_of_every_version_look_alike() -> None:
         cookies = b"\x0f\x11\x03a=1\x0f\x11\x03b=2"
         writer.write(PREFACE + _frame(1, 5, b"\x82\x86\x84\x01\x04here" + cookies))
         told = b""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while b"]]" not in told:
                 told += await reader.read(65536)
         told = told[told.index(b"[[") : told.index(b"]]") + 2]
@@ -173,7 +173,7 @@ def _frame(kind: int, flags: int, payload: bytes, stream: int = 1) -> bytes:
 
 async def _until(line: Any, text: bytes) -> bytes:
     seen = b""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while text not in seen:
             seen += await line._reader.read(65536)
     return seen
@@ -203,10 +203,10 @@ async def test_a_connection_with_a_request_under_way_is_not_idle(
     platform: Bench, open_site: OpenSite, slow: Any
 ) -> None:
     await platform.start(slow.service)
-    async with open_site(platform, http2=True, header_timeout=0.1) as site:
+    async with open_site(platform, http2=True, header_timeout=0.5) as site:
         busy, idle = await site.line(), await site.line()
         await busy.send(GET.replace(b"/ ", b"/slow "))
-        await asyncio.wait_for(slow.entered.wait(), 10)
+        await asyncio.wait_for(slow.entered.wait(), 60)
         # One that comes later is closed twice over before the answer is let.
         assert await idle.closed()
         later = await site.line()
@@ -227,14 +227,14 @@ async def test_an_answer_that_is_being_read_is_not_idle(
         return "x" * (7 * 1024 * 1024)
 
     await platform.start(large)
-    async with open_site(platform, http2=True, header_timeout=0.1) as site:
+    async with open_site(platform, http2=True, header_timeout=0.5) as site:
         reader, writer = await asyncio.open_connection("127.0.0.1", site.port, limit=1024)
         writer.write(GET.replace(b"/ ", b"/large "))
         idle = await site.line()
         assert await idle.closed()
         later = await site.line()
         assert await later.closed()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             head = await reader.readuntil(b"\r\n\r\n")
             body = await reader.readexactly(7 * 1024 * 1024 + 2)
         assert head.startswith(b"HTTP/1.1 200")

@@ -32,14 +32,14 @@ def demo(platform: Bench, microcosmos_runner: asyncio.Runner) -> Iterator[Stream
 
 def opened(site: Any, path: str, **options: Any) -> connect:
     url = f"ws://127.0.0.1:{site.port}{path}"
-    return connect(url, open_timeout=10, close_timeout=10, proxy=None, **options)
+    return connect(url, open_timeout=60, close_timeout=60, proxy=None, **options)
 
 
 async def all_of(socket: ClientConnection) -> list[Any]:
     """What a WebSocket says until it closes."""
     said: list[Any] = []
     with contextlib.suppress(ConnectionClosed):
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while True:
                 said.append(await socket.recv())
     return said
@@ -175,7 +175,7 @@ async def test_a_client_that_vanishes_cancels_the_stream(site: Any, demo: Stream
 
 async def test_pings_are_answered(site: Any, demo: Streaming) -> None:
     async with opened(site, "/demo/waits?first=x") as socket:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             await (await socket.ping(b"there?"))
 
 
@@ -280,7 +280,7 @@ async def test_a_gateway_waits_a_little_for_streams_to_end(
         demo.let.set()
         assert await all_of(socket) == ['"last"']
         assert socket.close_code == 1000
-        await asyncio.wait_for(ending, 5)
+        await asyncio.wait_for(ending, 60)
         await site.gateway.end_streams()
 
 

@@ -99,7 +99,7 @@ def speaking(*answers: bytes) -> Iterator[str]:
         thread = threading.Thread(target=serve, daemon=True)
         thread.start()
         yield f"127.0.0.1:{server.getsockname()[1]}"
-        thread.join(5)
+        thread.join(60)
 
 
 def test_a_server_that_is_no_proxy_is_unavailable_in_one_line():
@@ -137,7 +137,7 @@ def test_a_connection_that_breaks_is_lost():
         thread = threading.Thread(target=serve, daemon=True)
         thread.start()
         error = call_nobody(f"127.0.0.1:{server.getsockname()[1]}")
-        thread.join(5)
+        thread.join(60)
     assert type(error) is errors.ConnectionLost
 
 

@@ -122,7 +122,7 @@ class Consuming:
         self.call.cancel()
 
     async def next(self):
-        event = await asyncio.wait_for(self.call.read(), 5)
+        event = await asyncio.wait_for(self.call.read(), 60)
         assert event is not grpc.aio.EOF
         return event
 
@@ -143,7 +143,7 @@ def opened(proxy):
 
 
 async def until(true) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while not await true():  # noqa: ASYNC110 - the log does not tell
             await asyncio.sleep(0.01)
 

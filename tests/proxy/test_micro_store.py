@@ -208,7 +208,7 @@ async def test_an_upload_that_breaks_off_leaves_nothing(opened) -> None:
                 yield micro.of("BlobWriteRequest")(key="a", blob=b"x" * 1024 * 1024)
             await asyncio.Event().wait()
 
-        async with asyncio.timeout(5), uploads.watch() as changes:
+        async with asyncio.timeout(60), uploads.watch() as changes:
             writing = micro.stub("BlobStore/Write")(pieces(), metadata=micro.metadata)
             assert (await anext(changes)).record is not None
             writing.cancel()

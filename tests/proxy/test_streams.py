@@ -196,10 +196,10 @@ async def test_metadata_and_deadlines_reach_a_stream(proxy, service) -> None:
     async with proxy(service("ticks", about)) as door:
         send = door.channel.unary_stream("/ticks.Ticks/About")
         metadata = (("foobar", "x"), ("micro-trace", "a" * 32))
-        (said,) = [one async for one in send(b"{}", metadata=metadata, timeout=30)]
+        (said,) = [one async for one in send(b"{}", metadata=metadata, timeout=60)]
         seen = msgspec.json.decode(said)
         assert seen["metadata"] == {"Foobar": "x", "Micro-Trace": "a" * 32}
-        assert 20 < seen["left"] <= 31
+        assert 20 < seen["left"] <= 61
         (said,) = [one async for one in send(b"{}")]
         assert msgspec.json.decode(said)["left"] is None
 
@@ -220,7 +220,7 @@ class Standing:
 
 
 async def test_a_client_that_cancels_or_is_late_cancels_the_handler(proxy, service, code) -> None:
-    for timeout in (None, 0.2):
+    for timeout in (None, 1.0):
         handler = Standing()
         async with proxy(service("ticks", handler.stand)) as door:
             call = door.channel.unary_stream("/ticks.Ticks/Stand")(b"{}", timeout=timeout)
@@ -228,12 +228,12 @@ async def test_a_client_that_cancels_or_is_late_cancels_the_handler(proxy, servi
             await handler.started.wait()
             if timeout is None:
                 call.cancel()
-                await asyncio.wait_for(handler.cancelled.wait(), 5)
+                await asyncio.wait_for(handler.cancelled.wait(), 60)
             else:
                 with pytest.raises(aio.AioRpcError) as caught:
                     await call.read()
                 assert caught.value.code() is code.DEADLINE_EXCEEDED
-                await asyncio.wait_for(handler.cancelled.wait(), 5)
+                await asyncio.wait_for(handler.cancelled.wait(), 60)
 
 
 async def test_a_stream_that_stands_is_told_that_the_proxy_closes(
@@ -298,5 +298,7 @@ async def test_streams_leave_nothing_behind(proxy, service) -> None:
         before = len(asyncio.all_tasks())
         for _ in range(20):
             assert len([one async for one in send(b'{"to":5}')]) == 5
-        assert len(asyncio.all_tasks()) <= before + 1
-        assert door.server.active == 0
+        # The last ones end a moment after their callers have heard so.
+        async with asyncio.timeout(60):
+            while len(asyncio.all_tasks()) > before + 1 or door.server.active:  # noqa: ASYNC110
+                await asyncio.sleep(0.005)

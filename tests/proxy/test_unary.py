@@ -108,11 +108,11 @@ async def test_metadata_travels_without_what_is_grpcs_own(proxy, service):
 @pytest.mark.parametrize(
     ("deadline", "header", "least", "most"),
     [
-        (None, None, 9, 10),
+        (None, None, 5, 10),
         (30.0, None, 20, 31),
         (None, "90000000000", 80, 90),
-        (30.0, "5000000000", 4, 5),
-        (5.0, "90000000000", 4, 6),
+        (30.0, "5000000000", 1, 5),
+        (5.0, "90000000000", 1, 6),
     ],
 )
 async def test_the_sooner_deadline_counts(proxy, service, deadline, header, least, most):
@@ -133,13 +133,13 @@ async def test_a_call_that_is_late_is_cancelled_in_the_handler(proxy, service, c
             raise
 
     async with proxy(service("slow", sleep)) as door:
-        error = await door.fails("/slow.Slow/Sleep", timeout=0.05)
+        error = await door.fails("/slow.Slow/Sleep", timeout=0.5)
         assert error.code() is code.DEADLINE_EXCEEDED
         await cancelled.wait()
         cancelled.clear()
-        error = await door.fails("/slow.Slow/Sleep", metadata=(("timeout", "20000000"),))
+        error = await door.fails("/slow.Slow/Sleep", metadata=(("timeout", "500000000"),))
         assert error.code() is code.DEADLINE_EXCEEDED
-        assert "slow Slow.Sleep did not answer within 0.0" in error.details()
+        assert "slow Slow.Sleep did not answer within 0." in error.details()
         await cancelled.wait()
 
 

@@ -60,7 +60,7 @@ class Watcher:
     async def next(self) -> Result:
         self.ask()
         assert self._next is not None
-        result = await asyncio.wait_for(self._next, 20)
+        result = await asyncio.wait_for(self._next, 60)
         self._next = None
         return result
 

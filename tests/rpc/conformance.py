@@ -285,8 +285,8 @@ class TransportConformance:
         async with opened() as net:
             gate = Gate()
             await net.serve(gate.endpoint)
-            with pytest.raises(errors.DeadlineExceeded, match=r"did not answer within 0\.05 s"):
-                await net.client.call("demo", "Demo.Wait", timeout=0.05)
+            with pytest.raises(errors.DeadlineExceeded, match=r"did not answer within 0\.5 s"):
+                await net.client.call("demo", "Demo.Wait", timeout=0.5)
             await until(lambda: gate.cancelled)
             assert gate.entered == 1
 
@@ -424,7 +424,7 @@ class TransportConformance:
                 "demo",
                 "Demo.Outer",
                 metadata={"x-user": "jo", "Micro-Trace": "t" * 32, "content-length": "7"},
-                timeout=30,
+                timeout=60,
             )
             found = msgspec.json.decode(answer)
             assert found["inner"]["metadata"] == {
@@ -432,8 +432,8 @@ class TransportConformance:
                 "Micro-Trace": "t" * 32,
                 "Added": "yes",
             }
-            assert 20 < found["inner"]["left"] <= 30
-            assert 20 < found["left"] <= 30
+            assert 20 < found["inner"]["left"] <= 60
+            assert 20 < found["left"] <= 60
 
     async def test_the_deadline_of_a_call_ends_the_calls_within_it(self, opened: Open) -> None:
         gate = Gate()
@@ -445,7 +445,7 @@ class TransportConformance:
             await net.serve(gate.endpoint, service="inner")
             await net.serve(outer)
             with pytest.raises(errors.DeadlineExceeded):
-                await net.client.call("demo", "Demo.Outer", timeout=0.1)
+                await net.client.call("demo", "Demo.Outer", timeout=0.5)
             await until(lambda: gate.cancelled)
 
     async def test_calls_do_not_see_each_others_context(self, opened: Open) -> None:
@@ -595,14 +595,14 @@ class TransportConformance:
 
         def block(here: Context) -> dict[str, Any]:
             entered.set()
-            release.wait(20)
+            release.wait(60)
             own = threading.current_thread() is not threading.main_thread()
             return {"thread": own, "same": context.current() is here, "user": here.metadata["u"]}
 
         async with opened() as net:
             await net.serve(call, block)
             blocked = asyncio.create_task(
-                net.client.call("demo", "Demo.Block", metadata={"u": "jo"}, timeout=20)
+                net.client.call("demo", "Demo.Block", metadata={"u": "jo"}, timeout=60)
             )
             await until(entered.is_set)
             assert await greet(net) == b'{"msg":"Hello Jo"}'
@@ -700,9 +700,9 @@ class TransportConformance:
             await net.serve(Endpoint("Demo.Hang", fail_then_hang))
             started = time.monotonic()
             with pytest.raises(errors.DeadlineExceeded):
-                await net.client.call("demo", "Demo.Hang", timeout=0.4)
+                await net.client.call("demo", "Demo.Hang", timeout=1)
             assert entered == 2
-            assert time.monotonic() - started < 5
+            assert time.monotonic() - started < 60
 
     # Replicas
 

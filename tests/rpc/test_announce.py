@@ -40,7 +40,7 @@ def _server(name: str = "helloworld", version: str = "latest") -> Server:
 
 
 async def _ask(nc: NatsClient, subject: str) -> Any:
-    return json.loads((await nc.request(subject, timeout=10)).data)
+    return json.loads((await nc.request(subject, timeout=60)).data)
 
 
 async def test_a_ping_is_answered_by_who_is_there(nats_url: str) -> None:
@@ -63,7 +63,7 @@ async def test_a_ping_is_answered_by_who_is_there(nats_url: str) -> None:
 async def test_a_ping_for_someone_else_is_not_answered(nats_url: str, subject: str) -> None:
     async with by_nats.connect(nats_url) as nc, by_nats.serve(nc, _server(), node="n1"):
         with pytest.raises(nats.errors.NoRespondersError):
-            await nc.request(subject, timeout=10)
+            await nc.request(subject, timeout=60)
 
 
 async def test_info_tells_the_endpoints_with_their_subjects_and_shapes(nats_url: str) -> None:
@@ -83,15 +83,15 @@ async def test_info_tells_the_endpoints_with_their_subjects_and_shapes(nats_url:
             "values": [{"name": "name", "type": "string", "values": []}],
         }
         assert json.loads(first["metadata"]["micro.response"])["values"][0]["name"] == "msg"
-        answer = await nc.request(first["subject"], b'{"name":"Jo"}', timeout=10)
+        answer = await nc.request(first["subject"], b'{"name":"Jo"}', timeout=60)
         assert answer.data == b'{"msg":"Hello Jo"}'
 
 
 async def test_stats_count_requests_and_errors(nats_url: str) -> None:
     async with by_nats.connect(nats_url) as nc, by_nats.serve(nc, _server(), node="n1"):
         for _ in range(3):
-            await nc.request("rpc.helloworld.Helloworld.Call", timeout=10)
-        await nc.request("rpc.helloworld.Demo.Fail", timeout=10)
+            await nc.request("rpc.helloworld.Helloworld.Call", timeout=60)
+        await nc.request("rpc.helloworld.Demo.Fail", timeout=60)
         stats = await _ask(nc, "$SRV.STATS.helloworld")
         assert stats["type"] == "io.nats.micro.v1.stats_response"
         started = datetime.datetime.fromisoformat(stats["started"])
@@ -126,7 +126,7 @@ async def test_names_are_announced_in_the_protocols_alphabet(
         assert info["metadata"]["micro.version"] == version
         for listed in info["endpoints"]:
             assert NAME.fullmatch(listed["name"])
-            answer = await nc.request(listed["subject"], b"{}", timeout=10)
+            answer = await nc.request(listed["subject"], b"{}", timeout=60)
             assert "503" not in (answer.headers or {}).values()
 
 
@@ -137,10 +137,10 @@ async def test_every_service_of_a_process_is_announced_until_it_leaves(nats_url:
         async with by_nats.serve(nc, server, node="n1"):
             inbox = await nc.subscribe(nc.new_inbox())
             await nc.publish("$SRV.PING", reply=inbox.subject)
-            pings = [json.loads((await inbox.next_msg(timeout=10)).data) for _ in range(2)]
+            pings = [json.loads((await inbox.next_msg(timeout=60)).data) for _ in range(2)]
             assert {ping["name"] for ping in pings} == {"one", "two"}
         with pytest.raises(nats.errors.NoRespondersError):
-            await nc.request("$SRV.PING", timeout=10)
+            await nc.request("$SRV.PING", timeout=60)
 
 
 @pytest.fixture(scope="session")
@@ -159,7 +159,7 @@ def npm() -> Path:
                 cwd=folder,
                 check=True,
                 capture_output=True,
-                timeout=50,
+                timeout=120,
             )
     return folder
 
@@ -173,7 +173,7 @@ async def test_the_official_client_discovers_and_calls_a_service(nats_url: str, 
             ["node", script, npm, nats_url, "v1-foo", "n1", "rpc.v1~foo.Foo.Call", '{"name":"Jo"}'],
             capture_output=True,
             text=True,
-            timeout=50,
+            timeout=120,
         )
         assert ran.returncode == 0, ran.stderr
         seen = json.loads(ran.stdout)

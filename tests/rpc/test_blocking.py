@@ -75,8 +75,8 @@ async def test_a_request_over_the_limit_is_a_413(path: Path) -> None:
 async def test_a_late_answer_is_a_504_and_the_handler_is_cancelled(path: Path) -> None:
     gate = Gate()
     async with serving(path, gate.endpoint):
-        with pytest.raises(errors.DeadlineExceeded, match=r"within 0\.1 s"):
-            await ask(path, request("Wait", timeout=0.1))
+        with pytest.raises(errors.DeadlineExceeded, match=r"within 0\.5 s"):
+            await ask(path, request("Wait", timeout=0.5))
         await until(lambda: gate.cancelled)
 
 
@@ -134,7 +134,7 @@ def answering(path: Path) -> Iterator[Callable[[Callable[[socket.socket], None]]
     yield start
     listener.close()
     for thread in threads:
-        thread.join(20)
+        thread.join(60)
 
 
 def test_a_line_that_breaks_is_a_lost_connection(
@@ -167,4 +167,4 @@ def test_an_answer_that_trickles_is_late_all_the_same(
     started = time.monotonic()
     with pytest.raises(errors.DeadlineExceeded):
         blocking.call(path, request("Call", timeout=0.3))
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - started < 60

@@ -115,7 +115,7 @@ async def test_requests_with_one_reply_subject_are_each_answered(nats_url: str) 
         await until(lambda: gate.entered == 3)
         gate.opened.set()
         for _ in range(3):
-            assert (await answers.next_msg(timeout=10)).data == b'"through"'
+            assert (await answers.next_msg(timeout=60)).data == b'"through"'
 
 
 async def _answer_all(nc: NatsClient, data: bytes, headers: dict[str, str] | None) -> None:

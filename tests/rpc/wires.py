@@ -33,7 +33,7 @@ from microcosmos.rpc.lane import LaneTransport, listen
 
 async def until(condition: Callable[[], object]) -> None:
     """Wait until a condition holds, letting the loop run."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not condition():  # noqa: ASYNC110 - any condition, of any side
             await asyncio.sleep(0)
 

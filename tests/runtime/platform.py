@@ -41,7 +41,7 @@ while True:
 """
 
 
-async def until(condition: Callable[[], object], what: str = "", seconds: float = 20) -> None:
+async def until(condition: Callable[[], object], what: str = "", seconds: float = 60) -> None:
     """Wait for a condition, and say which one when it never holds."""
     deadline = time.monotonic() + seconds
     while not condition():
@@ -131,7 +131,7 @@ class World:
     @contextlib.asynccontextmanager
     async def patience(self) -> AsyncIterator[None]:
         """For waiting on what comes by itself."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             yield
 
     async def upload(self, folder: Path, namespace: str = "micro") -> str:
@@ -163,7 +163,7 @@ class World:
         return await self.settled(await self.runtime.update(request))
 
     async def settled(self, record: Deployment) -> Deployment:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while not record.settled:
                 record = await self.runtime.wait(
                     record.name, record.revision, namespace=record.namespace
@@ -173,7 +173,7 @@ class World:
     async def status(self, name: str, wanted: Callable[[Deployment], bool]) -> Deployment:
         """The deployment, once it is as wanted."""
         record = (await self.runtime.read(name))[0]
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not wanted(record):
                 record = await self.runtime.wait(name, record.revision)
         return record

@@ -76,7 +76,7 @@ class LocalSpawner:
 
     async def exits(self, after: int) -> list[Exit]:
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(10), self._changed:
+            async with asyncio.timeout(60), self._changed:
                 await self._changed.wait_for(lambda: len(self._exits) > after)
         return self._exits[after:]
 

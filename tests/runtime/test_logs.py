@@ -210,7 +210,7 @@ async def test_logs_are_tended_again_after_a_failure(
     # What cannot be written now, as on a full disk, may be written later.
     marks.mkdir()
     keeping = asyncio.create_task(logs.keep())
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while "could not be tended" not in caplog.text:  # noqa: ASYNC110 - a thread says it
             await asyncio.sleep(0.005)
         marks.rmdir()

@@ -33,6 +33,6 @@ def test_a_change_is_told_and_ignored_files_are_not(tmp_path: Path) -> None:
                 break
     finally:
         stop.set()
-        thread.join(10)
+        thread.join(60)
     assert found
     assert {name for names in found for name in names} == {"main.py"}

@@ -23,7 +23,7 @@ from microcosmos.server.processes import Processes
 from microcosmos.server.supervisor import Supervisor
 
 PROGRAMS = Path(__file__).with_name("programs")
-DEADLINE = 15.0
+DEADLINE = 60.0
 
 Until = Callable[[Callable[[], object]], None]
 

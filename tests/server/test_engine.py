@@ -174,7 +174,7 @@ async def test_permissions_hold(home: Home, tmp_path: Path) -> None:
 
             await client.subscribe("serve.me", cb=answer)
             await settle(client)
-            assert (await full.request("serve.me", timeout=5)).data == b"served"
+            assert (await full.request("serve.me", timeout=60)).data == b"served"
 
 
 async def test_users_of_other_accounts_hear_nothing(home: Home, tmp_path: Path) -> None:
@@ -199,7 +199,7 @@ async def test_a_new_account_needs_no_restart(home: Home, tmp_path: Path) -> Non
         system = environment_of(engine, keys.system.user("admin"), tmp_path)
         async with joined(system) as admin:
             token = keys.account_token(fresh).encode()
-            answer = await admin.request("$SYS.REQ.CLAIMS.UPDATE", token, timeout=5)
+            answer = await admin.request("$SYS.REQ.CLAIMS.UPDATE", token, timeout=60)
             assert json.loads(answer.data)["data"]["code"] == 200
         async with joined(environment_of(engine, fresh.user("x"), tmp_path)) as client:
             await client.jetstream().add_stream(name="own", subjects=["own"])

@@ -108,7 +108,7 @@ def restart(server: Any, *words: str) -> tuple[int, str]:
         [sys.executable, "-m", "microcosmos.cli", f"--home={server.home.path}", "restart", *words],
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=60,
     )
     return done.returncode, done.stdout + done.stderr
 

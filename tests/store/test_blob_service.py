@@ -141,7 +141,7 @@ async def test_a_write_that_breaks_off_leaves_what_there_was(hall: Hall) -> None
     await hall.blobs("micro").write("a", b"old")
     uploads = hall.store.part("blobs/uploads")
     sent = {"Who": "root"}
-    async with asyncio.timeout(5), uploads.watch() as changes:
+    async with asyncio.timeout(60), uploads.watch() as changes:
         async with hall.client.stream("store", "BlobStore.Write", b"{}", metadata=sent) as stream:
             await stream.send(codec.encode({"key": "a", "blob": CONTENT}))
             assert (await anext(changes)).record is not None

@@ -156,7 +156,7 @@ class IndexMachine(RuleBasedStateMachine):
     def come_to_rest(self) -> None:
         async def rest() -> None:
             await self.index.wait()
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 while True:
                     if await self.found() == self.wanted():
                         return

@@ -109,7 +109,7 @@ def subscribe(session: Session, topic: str, queue: str, limit: int) -> Iterator[
 
 
 def _heard(session: Session, request: bytes) -> Iterator[Heard]:
-    listening = False
+    listening = refused = False
     while True:
         listened, listening = listening, False
         with closing(session.stream(wire.NAME, "Broker.Subscribe", request)) as messages:  # type: ignore[type-var]
@@ -125,9 +125,11 @@ def _heard(session: Session, request: bytes) -> Iterator[Heard]:
                 return
             except errors.BadRequest as error:
                 raise click.UsageError(error.detail) from None
-            except errors.Unauthorized:
-                # A token ends after a while, and is renewed with the next stream.
-                if not listening:
+            except errors.Unauthorized as error:
+                # A token ends after a while, at worst as the stream begins; the next stream has
+                # a new one.
+                again, refused = refused, not listening
+                if refused and (again or "expired" not in error.detail):
                     raise
 
 

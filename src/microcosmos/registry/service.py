@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Protocol, cast
 
 import msgspec
@@ -102,12 +102,20 @@ class RegistryService:
         registry: the core's own.
         guarded: whether there are accounts; without them everybody may do everything.
         taken: says who else has the name of a service, for people; empty is nobody.
+        growing: whether the core is still starting; nobody is told then that a service is not
+            there, nor given a list that lacks it.
     """
 
     def __init__(
-        self, registry: MemoryRegistry, *, guarded: bool = False, taken: Taken = nobody
+        self,
+        registry: MemoryRegistry,
+        *,
+        guarded: bool = False,
+        taken: Taken = nobody,
+        growing: Callable[[], bool] = lambda: False,
     ) -> None:
         self._taken = taken
+        self._growing = growing
         self._registry = registry
         self._guarded = guarded
 
@@ -133,6 +141,7 @@ class RegistryService:
         except errors.NotFound:
             if not service:
                 raise
+            self._check_grown()
         # A foreign one may have come since everyone was asked.
         await registry.look(service, domain=domain)
         return shown(await registry.get_service(service, domain=domain))
@@ -140,11 +149,13 @@ class RegistryService:
     async def list_services(self, request: ListRequest) -> Shown:
         """Every service, with its nodes, endpoints and their shapes."""
         domain = self._domain(request.options.domain)
+        self._check_grown()
         return shown(await self._registry.list_services(domain=domain))
 
     async def describe(self, service: str = "", options: Options = DEFAULTS) -> Descriptions:
         """The JSON Schemas of every endpoint of a service, or of all services."""
         domain = self._domain(options.domain)
+        self._check_grown()
         return Descriptions(await self._registry.describe(service, domain=domain))
 
     async def register(self, service: Service) -> None:
@@ -169,6 +180,8 @@ class RegistryService:
     ) -> AsyncIterator[Changes]:
         """Every service, then all changes; after a sequence that is remembered, only these."""
         registry, domain = self._registry, self._domain(options.domain)
+        # What its caller knows of an earlier core stays true until this one is whole.
+        self._check_grown()
         if after < 0 or epoch != registry.epoch:
             changes = await self._snapshot(service, domain)
             yield changes
@@ -185,6 +198,15 @@ class RegistryService:
             news = [result for result in results if concerns(result, service, domain)]
             if news:
                 yield Changes(epoch=registry.epoch, sequence=after, results=news)
+
+    def _check_grown(self) -> None:
+        """Answer for no more than there is.
+
+        Raises:
+            errors.Unavailable: the core is still starting.
+        """
+        if self._growing():
+            raise errors.Unavailable(NAME, "the core is still starting; try again")
 
     def _domain(self, named: str) -> str:
         """The namespace that a call is about.

@@ -249,7 +249,7 @@ async def main() -> None:
         kept = 1 if connections.walled else REPLICAS
         engine = Engine(home.server / "keys", durability=durability, replicas=kept)
         core = Core(home, "", connections, access, badge.header, engine)
-        # Until all are there, nobody is told that one of them is not.
+        # Until all are there, in every namespace, nobody is told that one of them is not.
         core.server.growing = True
         replicas = Replicas(home, core.world, connections, authority, core.name)
         keys = keys_of_secrets(home, profile)
@@ -285,7 +285,6 @@ async def main() -> None:
             *_of_topics(core, schemas, authority, access),
         ]
         await enter(core.host(hosted))
-        core.server.growing = False
         # First of all when the core stops, as the registry's watchers.
         stack.callback(api.close)
         stack.callback(schemas.close)
@@ -299,6 +298,7 @@ async def main() -> None:
         authority.listen(namespaces.follow)
         await namespaces.settle()
         catalogue.allotments.publishing(partial(_warn, core))
+        core.server.growing = False
         await enter(background(namespaces.keep(), "namespaces"))
         if connections.walled:
             end = partial(end_engine, home)
@@ -355,7 +355,9 @@ async def _running(
         stack.push_async_callback(_close_all, core)
         await core.open(DEFAULT_NAMESPACE, nc)
         core.server.client = core.client
-        registry = RegistryService(core.registry, guarded=guarded, taken=taken).hosted()
+        registry = RegistryService(
+            core.registry, guarded=guarded, taken=taken, growing=lambda: core.server.growing
+        ).hosted()
         core.server.add(registry)
         # The lane first: a stream that came by NATS would not see at once that a core has died.
         await stack.enter_async_context(listen(core.home.core_lane, core.server, drain=DRAIN))

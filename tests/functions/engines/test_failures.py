@@ -67,7 +67,7 @@ async def test_what_is_raised_is_told_in_the_log_only(function: Function) -> Non
     script="path ? 'fine' : new Promise(() => {})",
 )
 async def test_what_cannot_settle_is_answered_at_once(function: Function) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         answer = await function.get()
     assert (answer.status, answer.id) == (500, "functions.unsettled")
     assert (await function.get("x")).text == "fine"

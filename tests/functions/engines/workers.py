@@ -26,7 +26,7 @@ from microcosmos.functions.interface import Counts, Limits, Replay, Unit
 from microcosmos.rpc import frames
 from microcosmos.rpc.line import Line
 
-TIMEOUT = 20.0
+TIMEOUT = 60.0
 ORIGIN = "http://functions.test"
 
 COMPILED = Path(tempfile.gettempdir()) / f"microcosmos-{os.getuid()}-wasm"

@@ -40,7 +40,7 @@ async def known(here: World, name: str, there: bool = True) -> None:
 
 
 async def eventually(condition: Callable[[], Awaitable[bool]]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not await condition():  # noqa: ASYNC110 - of other processes
             await asyncio.sleep(0.01)
 
@@ -71,9 +71,9 @@ async def test_a_function_is_called_by_nats(engine: Engine) -> None:
         await known(here, "shop.cart")
         await host.settled()
         subject = "rpc.shop~cart.Cart.Call"
-        answer = await nc.request(subject, b'{"n":1}', timeout=5)
+        answer = await nc.request(subject, b'{"n":1}', timeout=60)
         assert json.loads(answer.data)["got"] == {"n": 1}
-        refused = await nc.request("rpc.shop~cart.Cart.Drop", b"{}", timeout=5)
+        refused = await nc.request("rpc.shop~cart.Cart.Drop", b"{}", timeout=60)
         assert refused.headers is not None
         assert refused.headers["Nats-Service-Error-Code"] == "404"
         opened = await nc.request(
@@ -84,7 +84,7 @@ async def test_a_function_is_called_by_nats(engine: Engine) -> None:
         await known(here, "shop.cart", there=False)
         await host.settled()
         with pytest.raises(nats.errors.NoRespondersError):
-            await nc.request(subject, b"{}", timeout=5)
+            await nc.request(subject, b"{}", timeout=60)
 
 
 async def test_rules_are_about_functions_as_about_services(engine: Engine) -> None:

@@ -72,7 +72,7 @@ class Functions:
         self.moved.set()
 
     async def until(self, condition: Callable[[], object]) -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while not condition():
                 self.moved.clear()
                 await self.moved.wait()

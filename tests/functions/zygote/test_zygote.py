@@ -154,7 +154,7 @@ class TestEnd:
             workers = [await zygote.start(kind, "micro/a") for kind in ("quickjs", "deno")]
             parent = int(Path(f"/proc/{workers[0].pid}/stat").read_text().split()[3])
             os.kill(parent, signal.SIGKILL)
-            await asyncio.wait_for(lost.wait(), 5)
+            await asyncio.wait_for(lost.wait(), 60)
             await until(lambda: not any(lives(worker.pid) for worker in workers))
 
     @pytest.mark.parametrize("how", ["lifeline", "SIGTERM"])

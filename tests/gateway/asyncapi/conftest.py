@@ -91,7 +91,7 @@ def _parser() -> Path:
                 cwd=CACHE,
                 check=True,
                 capture_output=True,
-                timeout=50,
+                timeout=120,
             )
         (CACHE / "parse.mjs").write_text(_SCRIPT)
     return CACHE
@@ -109,7 +109,7 @@ def parse(_parser: Path, tmp_path: Path) -> Parse:
             capture_output=True,
             text=True,
             check=True,
-            timeout=50,
+            timeout=120,
         )
         found: dict[str, Any] = json.loads(done.stdout)
         return found

@@ -15,6 +15,7 @@ from microcosmos.gateway.asyncapi.flows import Flow, Payload
 from .conftest import FLOWS, ORDER, made
 
 CHROMIUM = "/usr/bin/chromium"
+expect.set_options(timeout=60_000)
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 
 EVIL = "</style></script><script>document.title='broken'</script><img src=x onerror=alert(1)>"

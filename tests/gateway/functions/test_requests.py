@@ -360,7 +360,7 @@ async def test_an_answer_is_sent_as_fast_as_its_client_reads(open_functions, liv
         with running.site.deaf(b"GET /hello HTTP/1.1\r\nHost: h\r\n\r\n"):
             assert 0 < await running.site.settled(lambda: sent) < 16 * 1024 * 1024
         [said] = running.worker._under_way.values()
-        await asyncio.wait_for(said.cancelled.wait(), 10)
+        await asyncio.wait_for(said.cancelled.wait(), 60)
 
 
 async def test_an_answer_that_breaks_off_ends_its_connection(open_functions, live):
@@ -383,7 +383,7 @@ async def test_what_its_client_does_not_wait_for_is_cancelled(open_functions, li
         await running.site.eventually(lambda: running.worker._under_way)
         line.leave()
         [said] = running.worker._under_way.values()
-        await asyncio.wait_for(said.cancelled.wait(), 10)
+        await asyncio.wait_for(said.cancelled.wait(), 60)
 
 
 async def test_a_body_that_breaks_off_ends_its_request(open_functions, live):
@@ -394,7 +394,7 @@ async def test_a_body_that_breaks_off_ends_its_request(open_functions, live):
         await running.site.eventually(lambda: running.worker._under_way)
         line.leave()
         [said] = running.worker._under_way.values()
-        await asyncio.wait_for(said.cancelled.wait(), 10)
+        await asyncio.wait_for(said.cancelled.wait(), 60)
 
 
 @pytest.mark.parametrize("length", [10, 500_000])
@@ -408,10 +408,10 @@ async def test_a_body_that_takes_too_long_is_refused(open_functions, live, lengt
 async def test_who_cannot_wait_says_so(open_functions, live):
     async with open_functions(live("hello")) as running:
         running.worker.program = lambda said: None
-        answer = await running.http.get("/hello", headers={"micro-timeout": "50ms"})
+        answer = await running.http.get("/hello", headers={"micro-timeout": "500ms"})
         assert (answer.status_code, answer.json()["Id"]) == (504, "functions.limit.wall")
         [said] = running.worker._under_way.values()
-        await asyncio.wait_for(said.cancelled.wait(), 10)
+        await asyncio.wait_for(said.cancelled.wait(), 60)
         bad = await running.http.get("/hello", headers={"micro-timeout": "soon"})
         assert bad.status_code == 400
 
@@ -462,7 +462,7 @@ async def test_both_versions_of_http2_reach_functions(open_functions, live):
             [("set-cookie", "a=1"), ("set-cookie", "b=2")],
         )
         url = f"http://127.0.0.1:{running.site.port}/hello/x?y=z"
-        async with httpx.AsyncClient(http1=False, http2=True) as client:
+        async with httpx.AsyncClient(http1=False, http2=True, timeout=60) as client:
             answer = await client.get(url)
             assert answer.text == f"GET {url} "
             assert answer.headers.get_list("set-cookie") == ["a=1", "b=2"]

@@ -21,6 +21,7 @@ pytestmark = pytest.mark.slow
 PHONE = {"width": 390, "height": 844}
 # Debian's browser, without its sandbox: tests run as root in containers.
 CHROMIUM = "/usr/bin/chromium"
+expect.set_options(timeout=60_000)
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 
 EVIL = "<img src=x onerror=\"document.title='broken into'\"><script>alert(1)</script>"
@@ -244,7 +245,7 @@ async def test_a_stream_is_shown_as_it_comes(site: Any) -> None:
         await expect(body(page)).to_contain_text("data: 1")
         await page.get_by_role("button", name="Stop").click()
         await expect(page.get_by_text("200 OK, stopped,")).to_be_visible()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             await left.wait()
 
 

@@ -84,7 +84,7 @@ def npm() -> Path:
                 cwd=folder,
                 check=True,
                 capture_output=True,
-                timeout=50,
+                timeout=120,
             )
     return folder / "node_modules"
 
@@ -102,7 +102,7 @@ def run(tmp_path: Path) -> Run:
             cwd=tmp_path,
             capture_output=True,
             text=True,
-            timeout=50,
+            timeout=120,
             check=False,
         )
 

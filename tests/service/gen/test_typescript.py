@@ -118,7 +118,7 @@ async def _node(folder: Path, npm: Path, program: str, url: str) -> dict[str, An
         cwd=folder,
         capture_output=True,
         text=True,
-        timeout=50,
+        timeout=120,
         check=False,
     )
     assert outcome.returncode == 0, outcome.stdout + outcome.stderr

@@ -26,7 +26,7 @@ FILES = 1_024
 PROCESSES = 512
 """Processes and threads that a platform with some services may want."""
 
-PROGRAM_LIMIT = 2.0
+PROGRAM_LIMIT = 5.0
 """Seconds that a program may take to tell its version."""
 
 _REQUIREMENT = re.compile(r"([A-Za-z0-9._-]+)(?:\[[^\]]*\])?>=([0-9.]+)")

@@ -26,7 +26,7 @@ from microcosmos.cli.environments import LOCAL, Environment
 from .finding import Report, Subject
 from .machine import PROGRAM_LIMIT
 
-ANSWER_LIMIT = 2.0
+ANSWER_LIMIT = 4.0
 """Seconds that a part of the platform may take to answer."""
 
 _START = "start one with `micro server --detach`"

@@ -134,6 +134,10 @@ class NatsLog:
     async def destroy(self) -> None:
         """Remove the streams with everything in them: the namespace is gone."""
         for name in (STREAM, DEAD, TOPICS):
+            # nats-server forgets a stream at once, and its files later. Where that fails, as while
+            # those of one deleted before still go, the next of the name would have what is in them.
+            with suppress(Refused):
+                await self._api(f"STREAM.PURGE.{name}")
             try:
                 await self._api(f"STREAM.DELETE.{name}")
             except Refused as refused:
