@@ -9,11 +9,12 @@ import time
 from pathlib import Path
 
 from contenders import printed
-from lab import BENCH, PEERS, Failed, Figures, Lab, Unavailable, free_port, need
+from lab import BENCH, PEERS, ROOT, Failed, Figures, Lab, Unavailable, free_port, need
 from subjects import micro, server
 
 SOURCES = BENCH / "ours/functions"
 LOAD = BENCH / "ours/functions_load.py"
+ATTACKS = BENCH / "ours/functions_attacks.py"
 ECHOED = BENCH / "echo.lua"
 NODE = PEERS / "node"
 WORKERD = PEERS / "workerd"
@@ -115,6 +116,16 @@ def deploys(lab: Lab) -> Figures:
 def fetches(lab: Lab) -> Figures:
     """1,000 requests at once, each waiting 1 s for another server, in one quickjs worker."""
     return _load(lab, "fetches", str(FETCHES))
+
+
+def attacks(lab: Lab) -> Figures:
+    """Another owner's functions loop, multiply, fill their memory and crash, without a pause."""
+    api = server(lab, LOGGED)
+    lab.call(micro(), "run", ROOT / "examples/helloworld")
+    lab.wait_for_hello(f"http://{api}/helloworld/call?name=John")
+    zygote = json.loads((lab.folder / "home/server/server.json").read_text())["pids"]["zygote"]
+    seconds = str(lab.timing.seconds)
+    return printed(lab, sys.executable, ATTACKS, api, _token(lab), str(zygote), seconds)
 
 
 def quickjs_warm(lab: Lab) -> Figures:

@@ -266,6 +266,16 @@ BENCHES = {
             Target("all answered", "seconds", "fetches", 2, at_most=True),
         ),
     ),
+    "functions_attacks": Bench(
+        "Attacks by one owner's functions: another's function and a service, 100 calls/s each",
+        "shared",
+        ("attacks",),
+        (
+            Target("a function's p99", "function, p99 during / before", "attacks", 2, at_most=True),
+            Target("a service's p99", "service, p99 during / before", "attacks", 2, at_most=True),
+            Target("requests lost", "lost", "attacks", 0, at_most=True),
+        ),
+    ),
     "auth_check": Bench(
         "The check of who may call, on the hot path",
         "shared",

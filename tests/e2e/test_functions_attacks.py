@@ -164,9 +164,10 @@ def test_the_guilty_alone_pays(
         answer = site.web.get(f"/{name}/try")
         mate.more(5)
     said = answer.json()["Id"].removeprefix("functions.")
-    assert (answer.status_code, said in attack.end_on(engine_of(level)).split("|")) == (503, True), (
-        answer.text
-    )
+    assert (answer.status_code, said in attack.end_on(engine_of(level)).split("|")) == (
+        503,
+        True,
+    ), answer.text
     assert mate.errors == [], mate.told()
     others.unharmed()
 

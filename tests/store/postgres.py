@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import asyncpg
+import psutil
 
 with warnings.catch_warnings():
     # Where there is no XDG_RUNTIME_DIR it says that it takes another place.
@@ -64,7 +65,9 @@ class Postgres:
         # It would only look for the process that it started, and not for one started since.
         with contextlib.suppress(subprocess.CalledProcessError):
             self.stop("immediate")
-        self._server.cleanup()
+        # It kills a process that does not stop, which has then often ended a moment before.
+        with contextlib.suppress(psutil.NoSuchProcess):
+            self._server.cleanup()
 
     def _control(self, *what: str) -> None:
         user = self._server.system_user if os.geteuid() == 0 else None

@@ -19,7 +19,7 @@ UNLOADED = "functions.unloaded"
 
 ENDED = "its worker ended before it had answered"
 
-_VERDICT = 2.0
+_VERDICT = 5.0
 """Seconds for which the host's word about a lost worker is waited for."""
 
 Suspect = Callable[[Suspicion], Awaitable[Verdict]]

@@ -8,6 +8,7 @@ end a worker on a whole server, at each level; `table` is what the documentation
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass, field
 
 ENGINES = ("quickjs", "wasm", "deno", "monty")
@@ -102,15 +103,6 @@ def _result(end: str) -> str:
         return "nothing happens"
     ids = " or ".join(f"`{'functions.' + id}`" for id in said.split("|"))
     return f"{ids}, its process ended" if end.startswith(KILLED) else ids
-
-
-def table(attacks: tuple[Attack, ...]) -> str:
-    """The table of the documentation."""
-    rows = [
-        f"| {attack.wall} | {attack.does.replace('|', chr(92) + '|')} | {attack.result} | `{attack.name}` |"
-        for attack in attacks
-    ]
-    return "\n".join(("| limit or wall | attack | result | test |", "|---|---|---|---|", *rows))
 
 
 def module(body: str, top: str = "") -> str:
@@ -506,7 +498,7 @@ FORGED = (
         code="try { crypto.randomUUID(); new URL('http://a/'); await fetch('http://nobody.test/') } catch {};"
         " return typeof globalThis.stolen",
         top="String.prototype.repeat = String.prototype.padStart = () =>"
-        " '((inside) => { globalThis.stolen = inside; return {} })//'",
+        " '((real) => (inside) => { globalThis.stolen = inside; return real(inside) })'",
         ends="=undefined",
     ),
     Attack(
@@ -646,3 +638,38 @@ SYSTEM = (
 )
 
 ATTACKS = (*COMPUTE, *MEMORY, *DEPTH, *OUTPUT, *FORGED, *SYSTEM)
+
+WHOLE = (
+    (
+        "crash of the process",
+        "the worker dies by a signal in the midst of a request (quickjs, process, wasm, deno)",
+        "`functions.lost`",
+        "test_a_crash_in_the_midst_of_a_request",
+    ),
+    (
+        "output",
+        "a streamed answer without end (quickjs, wasm, deno)",
+        "it waits for its reader, and ends with him",
+        "test_an_endless_stream_ends_with_its_reader",
+    ),
+    (
+        "network",
+        "`fetch` of 15 forms of private addresses, plainly and by redirects (quickjs, wasm, deno)",
+        "`functions.fetch`; nothing is connected to",
+        "test_nothing_private_is_fetched",
+    ),
+)
+"""Rows of the table for what is tried on a whole server alone."""
+
+
+def table() -> str:
+    """The table of the documentation."""
+    rows = [(one.wall, one.does, one.result, one.name) for one in ATTACKS]
+    lines = [
+        f"| {wall} | {does} | {ends} | `{test}` |" for wall, does, ends, test in (*rows, *WHOLE)
+    ]
+    return "\n".join(("| limit or wall | attack | result | test |", "|---|---|---|---|", *lines))
+
+
+if __name__ == "__main__":
+    sys.stdout.write(table() + "\n")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -127,3 +128,22 @@ async def test_the_memory_of_a_worker_counts() -> None:
         free = await zygote.start("forked", "micro/bob")
         ((_, failed),) = await asyncio.to_thread(calls, free, much)
         assert failed == 0
+
+
+def test_the_egress_finds_names_and_keeps_its_log_short(tmp_path: Path) -> None:
+    program = f"""
+import encodings.idna, os, socket
+from microcosmos.functions.egress import decisions
+from microcosmos.functions.walls import enter
+decisions.MAX_FILE = 10_000
+log = decisions.Decisions({str(tmp_path / "log")!r})
+enter("egress")
+print(socket.getaddrinfo("localhost", 80)[0][4][1])
+for number in range(2000):
+    log._write(b"%d is a line of the log\\n" % number)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("80\n", "")
+    lines = (tmp_path / "log").read_text().splitlines()
+    assert lines[-1] == "1999 is a line of the log"
+    assert 100 < len(lines) < 1000

@@ -19,7 +19,7 @@ from . import faults
 from .faults import Fault, Hang
 from .worker import Worker
 
-EXIT = 1.0
+EXIT = 5.0
 """Seconds that a worker whose line has gone has to end, before it is taken to live."""
 
 REPORTS = 0.05

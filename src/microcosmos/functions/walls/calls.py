@@ -161,6 +161,9 @@ FILES = _any(
 )
 """Opening and looking at files: which ones, Landlock says."""
 
+CUTTING = _any("ftruncate")
+"""Cutting what is open."""
+
 FOLDERS = _any(
     "creat mkdir mkdirat rmdir unlink unlinkat rename renameat renameat2 link linkat symlink"
     " symlinkat truncate ftruncate fallocate fsync fdatasync flock chdir fchdir umask fchmod fchown"

@@ -181,6 +181,7 @@ def egress(sockets: Iterable[str | Path] = ()) -> Profile:
         _ENGINE
         | calls.THREADS
         | calls.FILES
+        | calls.CUTTING
         | calls.LIBRARIES
         | calls.INTERNET
         | calls.LOCAL
