@@ -12,7 +12,7 @@ import pytest
 from nats.aio.msg import Msg
 
 from microcosmos.base import errors
-from microcosmos.rpc import Call, Hosted, Server, blocking
+from microcosmos.rpc import Call, Hosted, Server, blocking, memory
 from microcosmos.rpc import nats as by_nats
 from microcosmos.rpc.credit import LOST_AFTER, WEIGHT, WINDOW
 from microcosmos.rpc.frames import BEAT, CANCEL, END, ERROR, GRANT, ITEM
@@ -133,6 +133,33 @@ async def test_a_pulse_finds_the_lost_among_the_living() -> None:
         await asyncio.sleep(0)
     assert not living.over
     pulse.close()
+
+
+# In memory
+
+
+async def test_both_ends_say_that_they_are_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    beats = 0
+
+    class Often(Pulse):
+        def __init__(self) -> None:
+            super().__init__(0.001)
+
+        def _beat(self) -> None:
+            nonlocal beats
+            beats += 1
+            super()._beat()
+
+    monkeypatch.setattr(memory, "Pulse", Often)
+    waiting, network = Waiting(), memory.MemoryNetwork()
+    server = Server()
+    server.add(Hosted("demo", [waiting.endpoint]))
+    network.join(server)
+    stream = await network.open(Call("demo", "Demo.Waiting", b"{}", {}, None))
+    await until(lambda: beats > 5 * LOST_AFTER)
+    assert server.active == 1
+    await stream.close()
+    await until(lambda: not server.active)
 
 
 # The lane

@@ -26,6 +26,7 @@ class MemoryNetwork:
         self._turns: dict[str, int] = {}
         self._calls: dict[asyncio.Task[Any], Server] = {}
         self._numbers = itertools.count()
+        self._pulse = Pulse()
         self._streams: Streams | None = None
 
     def join(self, server: Server) -> None:
@@ -78,12 +79,14 @@ class MemoryNetwork:
             caller.received(kind, payload)
 
         if self._streams is None:
-            self._streams = Streams(Pulse())
+            self._streams = Streams(self._pulse)
         caller = self._streams.begin(next(self._numbers), call, to_callee)
         callee = Channel(own, to_caller, serving=True, done=lambda: stop())
+        self._pulse.add(callee)
         task = asyncio.create_task(answer(server, own, callee))
         self._calls[task] = server
         task.add_done_callback(self._ended)
+        task.add_done_callback(lambda _: self._pulse.discard(callee))
         stop = task.cancel
         return caller
 
