@@ -15,6 +15,7 @@ from subjects import micro, server
 SOURCES = BENCH / "ours/functions"
 LOAD = BENCH / "ours/functions_load.py"
 ATTACKS = BENCH / "ours/functions_attacks.py"
+OPEN = BENCH / "ours/open_zygote.py"
 ECHOED = BENCH / "echo.lua"
 NODE = PEERS / "node"
 WORKERD = PEERS / "workerd"
@@ -60,6 +61,13 @@ def quickjs_hello(lab: Lab) -> Figures:
 def process_hello(lab: Lab) -> Figures:
     """The same handler in a process of its own."""
     return lab.wrk(_deployed(lab, "hello.js", "--isolation", "process"))
+
+
+def open_hello(lab: Lab) -> Figures:
+    """The same handler in a worker that is closed in by nothing."""
+    api = server(lab, LOGGED, sys.executable, OPEN)
+    lab.call(micro(), "functions", "deploy", "hello", SOURCES / "hello.js")
+    return lab.wrk(f"http://{api}/hello")
 
 
 def wasm_hello(lab: Lab) -> Figures:

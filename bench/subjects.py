@@ -224,11 +224,17 @@ def _helloworld(lab: Lab, env: dict[str, str] | None = None) -> str:
     return url
 
 
-def server(lab: Lab, env: dict[str, str] | None = None) -> str:
-    """Start a server on free ports and wait until it is ready; its HTTP address."""
+def server(lab: Lab, env: dict[str, str] | None = None, *command: str | Path) -> str:
+    """Start a server on free ports and wait until it is ready; its HTTP address.
+
+    Args:
+        lab: where.
+        env: of it.
+        command: what starts it; ``micro server`` unless said.
+    """
     addresses = {f"MICRO_{door}_ADDRESS": ANY_PORT for door in ("API", "PROXY", "WEB", "NATS")}
     gateways = {"MICRO_GATEWAYS": str(len(lab.layout.server))}
-    lab.start(micro(), "server", env={**addresses, **gateways, **(env or {})})
+    lab.start(*(command or (micro(), "server")), env={**addresses, **gateways, **(env or {})})
     info = lab.folder / "home/server/server.json"
     lab.until(lambda: _ready(info), "micro server is ready")
     return _api(info)

@@ -194,6 +194,12 @@ BENCHES = {
             Target("module on deno", REQUESTS, "deno_hello", 0.8, "node_http"),
         ),
     ),
+    "functions_walls": Bench(
+        "A function's hello with the walls and without, gateway and worker on one core",
+        "apart",
+        ("quickjs_hello", "open_hello"),
+        (Target("all walls", REQUESTS, "quickjs_hello", 0.9, "open_hello"),),
+    ),
     "functions_levels": Bench(
         "A function's hello by its isolation, two cores; on wasm each request in a fresh realm",
         "shared",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import timeit
@@ -59,6 +60,10 @@ async def test_a_worker_has_its_own_page_and_no_other() -> None:
         workers = [await zygote.start("quickjs", "micro/alice") for _ in range(3)]
         for worker in workers:
             await until(lambda worker=worker: _shared(worker.pid) == 1)  # type: ignore[misc]
+            # It tells when it works, which is after its walls.
+            async with asyncio.timeout(10):
+                while await zygote.look(worker.pid) == Running():
+                    await asyncio.sleep(0.005)
         assert [await zygote.look(worker.pid) for worker in workers] == [Running(0)] * 3
         assert await zygote.look(1) == Running()
         await zygote.kill(workers[0].pid)

@@ -1,9 +1,10 @@
-"""How much of the processor another process has used."""
+"""How much of the processor another process has used, and whether it wants any."""
 
 from __future__ import annotations
 
 import sys
 import time
+from pathlib import Path
 
 
 def used(pid: int) -> float:
@@ -20,6 +21,19 @@ def used(pid: int) -> float:
         return time.clock_gettime((~pid << 3) | 2)
     except OSError:
         raise ProcessLookupError(pid) from None
+
+
+def asleep(pid: int) -> bool:
+    """Whether the main thread of a process waits for something, the processor excepted.
+
+    One that waits for the processor, for a disk or for a signal to go on is not asleep, nor is one
+    of which nothing can be told here.
+    """
+    try:
+        # See proc_pid_stat(5): the state follows the name, which may hold anything.
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "S"
+    except (OSError, IndexError):
+        return False
 
 
 def _elsewhere(pid: int) -> float:

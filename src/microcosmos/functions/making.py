@@ -20,7 +20,7 @@ MAX_PROGRAM = 7 * 1024 * 1024
 """The most bytes of a program with all that is linked into it, as JSON."""
 
 _ID = "functions"
-_MISSING = ("functions.bundle", "functions.deno", "functions.monty")
+_MISSING = tuple(f"functions.{name}" for name in ("bundle", "deno", "monty", "walls", "wasm"))
 _NO_DEFAULT = "a module answers by `export default { fetch(request, env, ctx) { … } }`; it has none"
 
 

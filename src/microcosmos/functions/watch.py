@@ -14,6 +14,9 @@ SILENCE = 0.03
 BURNED = 0.02
 """Seconds of the processor that a worker may use before it gives that sign."""
 
+BLOCKED = 0.5
+"""Seconds that one may take for it which is asleep: what it was asked would have woken it."""
+
 STUCK = 5.0
 """Seconds that a worker may take for it which uses no processor."""
 
@@ -60,7 +63,10 @@ class Watch:
     def suspicious(self, now: float) -> float | None:
         """The seconds of the processor used since it was asked, if that is too much."""
         burned = self._used() - self._before
-        return burned if burned >= BURNED or now - self._at >= STUCK else None
+        waited = now - self._at
+        if burned >= BURNED or waited >= STUCK:
+            return burned
+        return burned if waited >= BLOCKED and cpu.asleep(self._pid) else None
 
     def _used(self) -> float:
         try:

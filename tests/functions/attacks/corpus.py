@@ -167,6 +167,17 @@ COMPUTE = (
         other={"quickjs": f"{KILLED}limit.cpu"},
     ),
     Attack(
+        name="blocked-wasm",
+        wall="no blocking",
+        does="`memory.atomic.wait32` for ever, which uses no processor",
+        module=module(
+            "const code = Uint8Array.of(0,97,115,109,1,0,0,0,1,4,1,96,0,0,3,2,1,0,5,4,1,3,1,1,"
+            "7,5,1,1,119,0,0,10,15,1,13,0,65,0,65,0,66,127,254,1,2,0,26,11);"
+            " (await WebAssembly.instantiate(code)).instance.exports.w()"
+        ),
+        ends=f"{KILLED}lost|limit.cpu",
+    ),
+    Attack(
         name="sort",
         wall=_CPU,
         does="a comparison that never ends",

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from microcosmos.base import errors
 from microcosmos.functions import cpu
 from microcosmos.functions.page import Running
+from microcosmos.functions.watch import BLOCKED
 
 from .faults import Hang
 from .worker import Worker
@@ -61,13 +62,18 @@ async def hangs(
                 allowed = await worker.patience(now, owed)
             if used - last >= _LOOK / 10:
                 last, began = used, loop.time()
-            elif loop.time() - began >= STUCK:
+            elif _still(worker.pid, loop.time() - began):
                 return Hang(0.0, since or before)
             await asyncio.wait((beat,), timeout=_LOOK)
     except ProcessLookupError:
         # It has died by itself.
         return None
     return None
+
+
+def _still(pid: int, silent: float) -> bool:
+    """Whether a worker that has used no processor for so long will never answer by itself."""
+    return silent >= STUCK or (silent >= BLOCKED and cpu.asleep(pid))
 
 
 async def _look(look: Look, pid: int) -> Running:

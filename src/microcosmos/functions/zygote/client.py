@@ -129,7 +129,7 @@ class ZygoteClient:
                 "functions", "the zygote ends again and again; its log says why"
             )
         if said.error:
-            raise errors.Unavailable("functions", said.error)
+            raise errors.Unavailable(said.error_id or "functions", said.error)
         return said
 
     async def _say(self, command: Command) -> Said | None:

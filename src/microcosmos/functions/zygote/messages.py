@@ -87,6 +87,7 @@ class Said(msgspec.Struct, omit_defaults=True):
     Attributes:
         id: of the command that this answers; 0 is none.
         error: why it failed.
+        error_id: of the error, as people know it; empty is that of functions.
         worker: that was started.
         workers: that live.
         exit: of a worker.
@@ -95,6 +96,7 @@ class Said(msgspec.Struct, omit_defaults=True):
 
     id: int = 0
     error: str = ""
+    error_id: str = ""
     worker: Worker | None = None
     workers: list[Worker] | None = None
     exit: Exit | None = None

@@ -232,7 +232,7 @@ class Zygote:
         try:
             said = self._obey(client, command)
         except errors.Error as error:
-            said = Said(command.id, error=error.detail)
+            said = Said(command.id, error=error.detail, error_id=error.id)
         except Exception as exc:
             # Workers must not die because one of them could not be made.
             log.exception("%s failed", command.do)
