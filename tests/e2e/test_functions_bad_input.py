@@ -385,7 +385,8 @@ def test_versions_that_are_not_there(server: Live) -> None:
         return server.admin.post(f"/functions/{verb}", json={"name": "kept", **body})
 
     assert said(ask("get")) == (404, "functions")
-    assert deploy(server, "kept", GOOD, secrets={"TOKEN": "hunter2"}).is_success
+    secret = {"secrets": {"TOKEN": "hunter2"}, "grants": ["secret:TOKEN"]}
+    assert deploy(server, "kept", GOOD, **secret).is_success
     assert said(ask("rollback")) == (404, "functions")
     assert said(ask("rollback", number=9)) == (404, "functions")
     assert said(ask("rollback", number=-1))[0] in (400, 404)

@@ -95,7 +95,9 @@ def test_the_profile_test_keeps_nothing(another: Callable[..., Live]) -> None:
     unexpected = [
         name
         for name in sorted(kept)
-        if not re.match(r"server/(logs/|sources/|keys/|lock$|server\.json$)|tokens$|\.tokens", name)
+        if not re.match(
+            r"server/(logs/|sources/|keys/|lock$|server\.json$|walls\.json$)|tokens$|\.tokens", name
+        )
     ]
     assert unexpected == []
     assert site.stop() == 0

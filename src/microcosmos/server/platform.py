@@ -161,19 +161,29 @@ async def _start(
         if family.exposed:
             # The core decides by the store whether anybody may be let in at all.
             await core.ready()
-        # Workers end with the zygote, but not before they have told the host what is to be counted,
-        # and until then they may fetch.
-        async with (
-            tree([family.zygote(), family.egress()]) as helpers,
-            tree([family.functions()]) as functions,
-            tree(family.gateways()) as gateways,
-        ):
-            for one in (engine, core, helpers, functions, gateways):
-                await one.ready()
-            renewing.grown(gateways)
-            with record:
-                async with family.edges.followed(renewing.restart, look):
-                    yield
+        with _removed(family.home.egress_lane):
+            # Workers end with the zygote, but not before they have told the host what is to be
+            # counted, and until then they may fetch.
+            async with (
+                tree([family.zygote(), family.egress()]) as helpers,
+                tree([family.functions()]) as functions,
+                tree(family.gateways()) as gateways,
+            ):
+                for one in (engine, core, helpers, functions, gateways):
+                    await one.ready()
+                renewing.grown(gateways)
+                with record:
+                    async with family.edges.followed(renewing.restart, look):
+                        yield
+
+
+@contextlib.contextmanager
+def _removed(socket: Path) -> Iterator[None]:
+    """Remove what a child leaves behind that may not remove anything itself."""
+    try:
+        yield
+    finally:
+        socket.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True, slots=True)
