@@ -23,11 +23,9 @@ from ..zygotes import home
 WITHOUT = str(Path(__file__).with_name("without.py"))
 ZYGOTE = ("-m", "microcosmos.functions.zygote")
 LINE = (
-    "functions are not run here, as the walls landlock.files (this kernel has no Landlock: Function"
-    " not implemented) and landlock.tcp (this kernel has no Landlock: Function not implemented) and"
-    " landlock.scopes (this kernel has no Landlock: Function not implemented) are missing; use a"
-    " system that has them, or allow it by name: --allow_missing_walls"
-    " landlock (MICRO_ALLOW_MISSING_WALLS)"
+    "functions are not run here, as the walls landlock.files, landlock.tcp, landlock.scopes (this"
+    " kernel has no Landlock: Function not implemented) are missing; use a system that has them, or"
+    " allow it by name: --allow_missing_walls landlock (MICRO_ALLOW_MISSING_WALLS)"
 )
 
 
@@ -87,7 +85,7 @@ async def test_workers_are_not_made_without_a_wall() -> None:
             for kind in ("quickjs", "deno", "monty"):
                 with pytest.raises(errors.Unavailable) as caught:
                     await zygote.start(kind, "micro/alice")
-                assert caught.value.detail == LINE
+                assert (caught.value.id, caught.value.detail) == ("functions.walls", LINE)
             measured = report.left(place)
             assert measured
             assert measured.refusal == LINE
@@ -109,7 +107,9 @@ async def test_workers_are_made_without_a_wall_that_may_be_missing(
                 assert "Seccomp:\t2" in told
             measured = report.left(place)
             assert measured
-            assert measured.told.startswith("partial: missing are landlock.files (")
+            assert measured.told.startswith(
+                "partial: missing are landlock.files, landlock.tcp, landlock.scopes ("
+            )
 
 
 def test_doctor_says_what_is_missing_and_what_to_do() -> None:
@@ -119,7 +119,7 @@ def test_doctor_says_what_is_missing_and_what_to_do() -> None:
         argv = [sys.executable, WITHOUT, "landlock", *micro]
         done = subprocess.run(argv, capture_output=True, text=True, env=env)
         (line,) = (one for one in done.stdout.splitlines() if "walls of functions" in one)
-        assert line.startswith("fail  walls of functions: partial: missing are landlock.files (")
+        assert line.startswith("fail  walls of functions: partial: missing are landlock.files, ")
         assert "--allow_missing_walls landlock" in line
         env[VARIABLE] = "landlock"
         done = subprocess.run(argv, capture_output=True, text=True, env=env)
@@ -194,3 +194,10 @@ async def test_walls_are_entered_by_one_thread_alone() -> None:
         subprocess.run, [sys.executable, "-c", program], capture_output=True, text=True
     )
     assert done.stderr.strip().endswith("walls are entered by one thread, and there are 2")
+
+
+def test_who_enters_is_told_all_that_is_missing() -> None:
+    program = "from microcosmos.functions.walls import enter; enter('egress')"
+    argv = [sys.executable, WITHOUT, "landlock", sys.executable, "-c", program]
+    done = subprocess.run(argv, capture_output=True, text=True)
+    assert done.stderr.strip().endswith(LINE)

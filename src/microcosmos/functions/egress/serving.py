@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import logging
 import os
 import resource
 import socket
@@ -11,7 +12,7 @@ from collections.abc import AsyncIterator, Sequence
 
 import uvloop
 
-from microcosmos.base import collector
+from microcosmos.base import collector, errors
 from microcosmos.base.home import Home
 from microcosmos.base.lifespan import stop_asked
 from microcosmos.functions.walls import enter
@@ -20,6 +21,8 @@ from .decisions import Decisions
 from .door import Door
 from .fetch import Fetcher, usual_tls
 from .values import open_values
+
+log = logging.getLogger("microcosmos.egress")
 
 
 def serve(home: Home, listener: socket.socket, key: str, own: Sequence[str]) -> None:
@@ -37,11 +40,22 @@ def serve(home: Home, listener: socket.socket, key: str, own: Sequence[str]) -> 
     usual_tls()
     _load()
     collector.calm()
-    enter("egress")
+    try:
+        enter("egress")
+    except errors.Unavailable as error:
+        # Nor does the zygote make workers then: there is nothing to be done, and no end to it.
+        log.error(error.detail)
+        uvloop.run(_rest())
+        return
     try:
         uvloop.run(_serve(home, listener, key, own, decisions))
     finally:
         decisions.close()
+
+
+async def _rest() -> None:
+    async with stop_asked(interrupts=False) as stop:
+        await stop.wait()
 
 
 async def _serve(

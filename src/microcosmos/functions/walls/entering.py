@@ -64,7 +64,9 @@ def _allowing(without: Collection[str]) -> Iterator[None]:
         yield
     except Missing as wall:
         if wall.name not in without:
-            lacking = [Wall(wall.name, False, wall.why)]
+            # Of Landlock's, all that are not there are named at once.
+            names = {wall.name: wall.why, **landlock.lacking(landlock.abi())}
+            lacking = [Wall(name, False, why) for name, why in names.items() if name not in without]
             raise errors.Unavailable("functions.walls", refusal(lacking)) from None
 
 

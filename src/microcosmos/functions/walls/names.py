@@ -99,14 +99,22 @@ class Measured(msgspec.Struct, frozen=True):
         """A line for people."""
         if not self.missing:
             return f"{self.level}: {', '.join(wall.name for wall in self.walls)}"
-        lacking = "; ".join(f"{wall.name} ({wall.why})" for wall in self.missing)
+        lacking = _listed(self.missing)
         end = "; functions do not run" if self.refusal else ", which is allowed by name"
         return f"{self.level}: missing are {lacking}{end}"
 
 
+def _listed(walls: Collection[Wall]) -> str:
+    """Their names, with why each is not there: once for all that share it."""
+    found: dict[str, list[str]] = {}
+    for wall in walls:
+        found.setdefault(wall.why, []).append(wall.name)
+    return " and ".join(f"{', '.join(names)} ({why})" for why, names in found.items())
+
+
 def refusal(lacking: Collection[Wall]) -> str:
     """The line that says which walls are missing, why, and what can be done."""
-    said = " and ".join(f"{wall.name} ({wall.why})" for wall in lacking)
+    said = _listed(lacking)
     what = f"the wall {said} is" if len(lacking) == 1 else f"the walls {said} are"
     names = {wall.name for wall in lacking}
     name = next((name for name, group in GROUPS.items() if names == group), "")
