@@ -87,11 +87,12 @@ async def test_what_is_dropped_gives_its_memory_back(own: Worker) -> None:
     async with own as worker:
         limits = Limits(cpu=5.0)
         sizes = []
-        for _ in range(5):
+        for _ in range(8):
             function = await worker.load(code, limits=limits)
             await worker.drop(function)
             sizes.append(psutil.Process(worker.process.pid).memory_info().rss)
-        assert sizes[-1] < sizes[0] + 16 * 1024 * 1024
+        # The C library gives back what it likes to, which is one heap more or less.
+        assert min(sizes[-3:]) < max(sizes[:2]) + 16 * 1024 * 1024
 
 
 async def test_functions_do_not_see_each_other(worker: Worker) -> None:
