@@ -420,6 +420,23 @@ class LogConformance:
                     (first,) = await world.pull(group)
                     assert first.event.sequence == event.sequence
 
+    async def test_no_event_that_is_stored_while_a_group_is_made_is_skipped(
+        self, opened: Open
+    ) -> None:
+        async def begun(world: World, topic: str, name: str) -> None:
+            # Nothing is there when it is asked where the group begins; then there is.
+            publishing = asyncio.create_task(publish(world.log, topic, b"1"))
+            since = Start(time=world.now() - 60)
+            async with world.log.group(spec(topic, name, start=since)) as group:
+                await publishing
+                await publish(world.log, topic, b"2")
+                assert payloads(await world.all(group, 1)) == [b"1"]
+
+        async with opened() as world:
+            for number in range(20):
+                await begun(world, f"alone.{number}", "")
+                await begun(world, f"shared.{number}", "g")
+
     async def test_a_group_goes_on_where_it_was(self, opened: Open) -> None:
         async with opened() as world:
             async with world.log.group(spec()) as group:

@@ -210,10 +210,10 @@ class Groups:
             return 0
         if start.sequence:
             return start.sequence
-        if start.time:
-            found = await self._api.since(selected(topic), start.time)
-            return found or await self._api.last() + 1
-        return await self._api.last() + 1
+        # Asked first, so that what is stored between the two answers is after it, and not skipped.
+        last = await self._api.last()
+        found = await self._api.since(selected(topic), start.time) if start.time else 0
+        return found or last + 1
 
     async def _info(self, name: str) -> dict[str, Any] | None:
         try:
