@@ -177,6 +177,16 @@ RUNTIME = Hosted("runtime", [endpoint(read, "runtime")])
 TICKER = Hosted("ticker", [endpoint(one, "ticker") for one in (ticks, total, times)])
 
 
+async def _settled() -> None:
+    """Close what somebody has opened in the moment in which the platform ended."""
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for other in others:
+        other.cancel()
+    await asyncio.gather(*others, return_exceptions=True)
+    for _ in range(3):
+        await asyncio.sleep(0)
+
+
 class Platform:
     """A registry and two services on a lane, in a thread of their own.
 
@@ -216,6 +226,7 @@ class Platform:
 
     def _run(self) -> None:
         self._loop.run_until_complete(self._serve())
+        self._loop.run_until_complete(_settled())
 
     async def _serve(self) -> None:
         async with AsyncExitStack() as stack:

@@ -229,6 +229,8 @@ async def test_the_guard_is_replaced_and_knows_everyone(kit: Any) -> None:
         return [one.pid for one in psutil.Process().children() if is_guard(one)]
 
     async with kit.supervisor() as supervisor:
+        # Between the fork and the program it does not look like one.
+        await kit.eventually(guards)
         (guard,) = guards()
         os.kill(guard, signal.SIGKILL)
         await kit.eventually(lambda: [one for one in guards() if one != guard])

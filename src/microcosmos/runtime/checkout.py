@@ -150,7 +150,12 @@ class Checkouts:
         place = self.place(name, hash)
         if not place.exists():
             place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            tree.rename(place)
+            try:
+                tree.rename(place)
+            except OSError:
+                # Somebody else has settled the same meanwhile.
+                if not place.exists():
+                    raise
         os.utime(place)
         return hash
 
