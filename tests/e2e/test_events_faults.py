@@ -37,7 +37,7 @@ log = logging.getLogger("tests.e2e")
 SOAK = float(os.environ.get("MICRO_SOAK", "0"))
 SEED = int(os.environ.get("MICRO_SEED", "0")) or random.SystemRandom().randrange(1, 10**6)
 
-ACK_WAIT = 1.0
+ACK_WAIT = 2.0
 """Seconds that an event is left to a replica that says nothing; also in the program below."""
 
 SHOP = """
@@ -86,7 +86,7 @@ def note(word, *more):
     os.write(journal, (" ".join(map(str, (word, os.getpid(), *more))) + "\\n").encode())
 
 
-@billing.consume("orders.>", start="beginning", ack_wait=1, backoff=0.1)
+@billing.consume("orders.>", start="beginning", ack_wait=2, backoff=0.1)
 async def bill(order: Order, event: Event) -> None:
     note("begun", event.key, order.number)
     await asyncio.sleep(random.random() / 200)
@@ -99,7 +99,7 @@ async def bill(order: Order, event: Event) -> None:
     await asyncio.sleep(60)
 
 
-@billing.consume("orders.>", group="ledger", start="beginning", once=True, ack_wait=1, backoff=0.1)
+@billing.consume("orders.>", group="ledger", start="beginning", once=True, ack_wait=2, backoff=0.1)
 async def book(order: Order, event: Event, tx: Transaction) -> None:
     tx.set("effect " + event.id, (await tx.get("effect " + event.id) or 0) + 1)
     last = await tx.get("last " + event.key) or 0
