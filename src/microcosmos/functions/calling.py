@@ -31,6 +31,9 @@ have more workers by then."""
 FINDING = 30.0
 """Seconds for which a place is looked for, while the host or its workers are being restarted."""
 
+_STARTING = frozenset((SERVICE, "auth"))
+"""Ids of the errors of a host that is away, or does not know yet who may ask it."""
+
 _ATTEMPTS = 4
 """How often a request is sent to workers of which none has done anything with it."""
 
@@ -338,7 +341,7 @@ class Caller:
             try:
                 places = await self._placing.place(asked)
             except errors.Unavailable as error:
-                if error.id != SERVICE:
+                if error.id not in _STARTING:
                     raise
                 # The host is being started again. Whoever waits has a deadline.
                 places = []
