@@ -14,17 +14,28 @@ class Tap:
         url: where clients connect to.
         deaf: what clients send is lost.
         mute: what the engine sends is lost.
+        stuck: what clients send is not read.
     """
 
     def __init__(self, port: int) -> None:
         self._port = port
         self.url = ""
         self.deaf = self.mute = False
+        self._read = asyncio.Event()
+        self._read.set()
         self._writers: list[asyncio.StreamWriter] = []
+
+    @property
+    def stuck(self) -> bool:
+        return not self._read.is_set()
+
+    @stuck.setter
+    def stuck(self, stuck: bool) -> None:
+        (self._read.clear if stuck else self._read.set)()
 
     def cut(self) -> None:
         """Break all connections; new ones work again."""
-        self.deaf = self.mute = False
+        self.deaf = self.mute = self.stuck = False
         for writer in self._writers:
             writer.transport.abort()
         self._writers.clear()
@@ -43,6 +54,8 @@ class Tap:
     ) -> None:
         with contextlib.suppress(OSError):
             while data := await reader.read(1 << 16):
+                if lost == "deaf":
+                    await self._read.wait()
                 if not getattr(self, lost):
                     writer.write(data)
                     await writer.drain()

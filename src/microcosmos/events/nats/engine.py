@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from types import TracebackType
@@ -25,7 +24,7 @@ from microcosmos.events.interface import (
     TopicState,
 )
 
-from .link import Link
+from .link import Line, Link
 from .member import Member
 from .publisher import Publisher
 from .settings import Ttls
@@ -64,7 +63,7 @@ class EngineLog:
     def __init__(self, nc: NatsClient, control: Control) -> None:
         self._nc = nc
         self._control = control
-        self._opening = asyncio.Lock()
+        self._opening = Line()
         self._open: _Open | None = None
         self._stack = AsyncExitStack()
 
@@ -98,7 +97,8 @@ class EngineLog:
 
     async def publish(self, *drafts: Draft) -> list[Receipt]:
         """See `interface.Log`."""
-        here = self._open or await self._opened()
+        # Who waits for its being opened goes first: what is published is stored in that order.
+        here = self._open if self._open and not self._opening else await self._opened()
         return await here.publisher.publish(drafts)
 
     @asynccontextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from types import TracebackType
 from typing import Protocol
 
 from nats.aio.client import Client as NatsClient
@@ -53,6 +54,16 @@ class Link:
         if not self.nc.is_connected:
             raise errors.Unavailable("events", "the engine cannot be reached")
 
+    def drop(self, inbox: str) -> None:
+        """Forget what waits to be written and is answered there.
+
+        nats-py writes it first thing when the connection is back, ahead of what was lost before.
+        """
+        reply = inbox.encode()
+        nc = self.nc
+        nc._pending = [one for one in nc._pending if reply not in one.partition(b"\r\n")[0]]
+        nc._pending_data_size = sum(map(len, nc._pending))
+
     def _broken(self) -> None:
         for listener in list(self._listeners):
             listener.broken()
@@ -92,3 +103,36 @@ class Signal:
             if future.done() and not future.cancelled():
                 self.tell_one()
             raise
+
+
+class Line:
+    """Who enters does so one after the other, in the order in which they came.
+
+    A lock lets those pass that come between its release and the next one's waking up; who asks
+    here first whether anybody waits does not.
+    """
+
+    def __init__(self) -> None:
+        self._lock = asyncio.Lock()
+        self._there = 0
+
+    def __bool__(self) -> bool:
+        """Whether anybody waits, or is in."""
+        return self._there > 0
+
+    async def __aenter__(self) -> None:
+        self._there += 1
+        try:
+            await self._lock.acquire()
+        except BaseException:
+            self._there -= 1
+            raise
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._there -= 1
+        self._lock.release()

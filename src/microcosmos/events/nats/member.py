@@ -313,13 +313,21 @@ class Member:
     def _stop(self) -> None:
         """It was not pulled again: let others have the next events."""
         if not self._pulling:
-            self._spawn(self._retire())
+            # At once: who pulls before the task begins asks by the next ear.
+            self._spawn(self._leave(self._turned()))
 
     async def _retire(self) -> None:
         """Ask for nothing any more, and give back what was not pulled."""
-        ear, self._ear = self._ear, _Ear(self._nc.new_inbox() + ".")
+        await self._leave(self._turned())
+
+    def _turned(self) -> _Ear:
+        """The ear that was listened with; from now on it is another one."""
         if self._lingering is not None:
             self._lingering.cancel()
+        ear, self._ear = self._ear, _Ear(self._nc.new_inbox() + ".")
+        return ear
+
+    async def _leave(self, ear: _Ear) -> None:
         if ear.subscription is None:
             return
         with contextlib.suppress(nats.errors.Error, OSError):
