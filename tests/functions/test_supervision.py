@@ -272,8 +272,11 @@ class TestDeaths:
     async def test_one_in_which_nothing_runs_is_nobodys_fault(self, number: int) -> None:
         async with host() as hosted:
             pid = await hosted.pid("alice-a")
-            waiting = hosted.begin("alice-a", "wait 0.1", safe=True)
+            waiting = hosted.begin("alice-a", "wait 0.3", safe=True)
             await sent(waiting)
+            # What comes after it on the same line is answered: it waits, and nothing else is done.
+            assert await hosted.pid("alice-a") == pid
+            await until(lambda: cpu.asleep(pid))
             os.kill(pid, number)
             assert await waiting == b""
             await until(lambda: not lives(pid))

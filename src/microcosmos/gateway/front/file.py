@@ -19,7 +19,7 @@ log = logging.getLogger("microcosmos.gateway")
 VARIABLE = "MICRO_API_CONFIG"
 """The file of the settings, if it is not `gateway.toml` in `MICRO_HOME`."""
 
-EVERY = 0.5
+EVERY = 0.25
 """Seconds between two looks at the file of the settings."""
 
 
@@ -79,10 +79,7 @@ class File:
             seen = self._look()
             if seen == self._seen:
                 continue
-            if seen is None:
-                # Some editors take a file away for a moment while they save it.
-                await asyncio.sleep(EVERY)
-                seen = self._look()
+            seen = await self._settled(seen)
             self._seen = seen
             try:
                 apply(self._taken())
@@ -90,6 +87,17 @@ class File:
                 log.warning("%s; the settings before that hold", error.detail)
             else:
                 log.info("%s: the settings are taken", self.path)
+
+    async def _settled(self, seen: tuple[int, ...] | None) -> tuple[int, ...] | None:
+        """The state that a file has kept for two looks.
+
+        Who saves it may have written half of it, and some editors take it away for a moment.
+        """
+        before: object = ()
+        while seen != before:
+            await asyncio.sleep(EVERY)
+            before, seen = seen, self._look()
+        return seen
 
     def _look(self) -> tuple[int, ...] | None:
         """What tells one state of the file from another."""
