@@ -119,14 +119,6 @@ class TestPlaces:
             await asyncio.gather(*(hosted.placement.place(at) for at in wheres))
             assert len(await zygote.living()) == 1
 
-    async def test_a_cold_function_is_quick(self) -> None:
-        async with host() as (hosted, _, _):
-            await hosted.run(where("alice-a"))
-            began = time.monotonic()
-            for number in range(20):
-                await hosted.run(where(f"alice-{number}", 2))
-            assert (time.monotonic() - began) / 20 < 0.006
-
     async def test_errors_are_those_of_who_knows(self) -> None:
         async with host() as (hosted, _, _):
             with pytest.raises(errors.NotFound, match="no such version"):

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import re
 import ssl
+from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit
-
-import httpcore
 
 from microcosmos.base import context, errors
 from microcosmos.base.home import Home
 
 from .requests import NAME, Invoked, InvokeRequest
 from .showing import path_of
+
+if TYPE_CHECKING:
+    import httpcore
 
 LARGEST = 6 * 1024 * 1024
 """The most bytes of an answer that an invocation gives back."""
@@ -54,6 +56,9 @@ class ByGateway:
             errors.DeadlineExceeded: it does not answer in time.
             errors.TooLarge: it answers more than `LARGEST`.
         """
+        # Two processes would load it at each start, and most never invoke anything.
+        import httpcore
+
         info = self._home.server_info()
         if info is None:
             raise errors.Unavailable(NAME, "the gateway is not there yet; try again")

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from microcosmos.base import errors
+from microcosmos.base.clock import ManualClock
 from microcosmos.monitor.ledger import Counts, Subject
 from microcosmos.monitor.ledger.interface import MAX_FAILURES, MOST, OTHER, SUMMED
 from microcosmos.monitor.ledger.ledger import MAX_VERSIONS, Ledger, Owned
@@ -96,20 +97,23 @@ async def test_what_is_known_is_not_read_again(
 
 async def test_it_rests_between_writes(tmp_path: Path) -> None:
     async with open_store(f"sqlite://{tmp_path}/store.db") as store:
-        ledger = Ledger(store, pace=Pace(every=0.05))
+        clock = ManualClock()
+        ledger = Ledger(store, pace=Pace(every=0.05, clock=clock))
         written: list[float] = []
-        ledger.listen(lambda _: written.append(time.monotonic()))
-        began = time.monotonic()
+        ledger.listen(lambda _: written.append(clock.monotonic()))
+        # The first one does not rest: the clock stands still.
         await ledger.add("w0", 1, {subject(): one()})
-        assert time.monotonic() - began < 0.05
 
         async def counting(worker: str) -> None:
             for sequence in range(1, 4):
                 await ledger.add(worker, sequence, {subject(): one()})
 
-        await asyncio.gather(*(counting(f"w{n}") for n in range(1, 20)))
+        counted = asyncio.gather(*(counting(f"w{n}") for n in range(1, 20)))
+        while not counted.done():
+            await clock.advance(0.01)
+        await counted
         assert len(written) <= 5
-        assert all(later - earlier > 0.03 for earlier, later in itertools.pairwise(written))
+        assert all(later - earlier >= 0.04 for earlier, later in itertools.pairwise(written))
         assert (await ledger.used(line("shop"))).requests == 1 + 19 * 3
 
 
@@ -192,7 +196,7 @@ async def test_ten_thousand_are_listed_quickly(tmp_path: Path) -> None:
         took = time.perf_counter() - began
         assert (listed, requests) == (10_000, 10_000)
         # All days of all of them, one after another; alone it takes about a second.
-        assert took < 15
+        assert took < 60
 
 
 def test_a_count_stops_before_it_turns_over() -> None:

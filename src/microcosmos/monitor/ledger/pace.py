@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
 from types import TracebackType
+
+from microcosmos.base.clock import SYSTEM, Clock
 
 EVERY = 0.1
 """Seconds between the beginnings of two writes of the ledger, at least; what is counted meanwhile
@@ -25,21 +25,23 @@ class Pace:
     Args:
         every: as of `EVERY`.
         share: as of `SHARE`.
+        clock: what it goes by.
     """
 
-    def __init__(self, every: float = EVERY, share: float = SHARE) -> None:
+    def __init__(self, every: float = EVERY, share: float = SHARE, clock: Clock = SYSTEM) -> None:
         self._every = every
         self._share = share
+        self._clock = clock
         self._began = self._next = -LONGEST
 
     async def rest(self) -> None:
         """Wait until it is time to write."""
-        left = self._next - time.monotonic()
+        left = self._next - self._clock.monotonic()
         if left > 0:
-            await asyncio.sleep(left)
+            await self._clock.sleep(left)
 
     def __enter__(self) -> None:
-        self._began = time.monotonic()
+        self._began = self._clock.monotonic()
 
     def __exit__(
         self,
@@ -47,7 +49,7 @@ class Pace:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        took = time.monotonic() - self._began
+        took = self._clock.monotonic() - self._began
         self._next = self._began + min(max(self._every, took / self._share), took + LONGEST)
 
 
