@@ -62,7 +62,7 @@ async def test_a_foreign_client_publishes_and_hears(nats_url: str) -> None:
             assert (told.headers, told.report) == ({"Foo-Bar": "baz"}, "")
 
             theirs = await foreign.subscribe("broker.ours")
-            await foreign.flush()
+            await settle(foreign)
             await Messages(ours, "p").publish("ours", {"a": 1}, metadata={"x": "y"})
             message = await theirs.next_msg(5)
             assert message.data == b'{"a":1}'

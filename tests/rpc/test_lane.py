@@ -24,6 +24,23 @@ from .wires import Addresses, NatsNet, lane_net, nats_net, until
 
 
 class TestLines:
+    @pytest.mark.parametrize("turns", range(8))
+    async def test_who_connects_as_it_is_left_is_not_forgotten(
+        self, tmp_path: Path, turns: int
+    ) -> None:
+        path = tmp_path / "lane.sock"
+        with socket.socket(socket.AF_UNIX) as caller:
+            async with listen(path, _server()):
+                caller.connect(str(path))
+                for _ in range(turns):
+                    await asyncio.sleep(0)
+            caller.setblocking(False)
+            loop = asyncio.get_running_loop()
+            async with asyncio.timeout(20):
+                with contextlib.suppress(ConnectionResetError):
+                    while await loop.sock_recv(caller, 1 << 16):
+                        pass
+
     async def test_a_large_body_does_not_delay_small_calls(self, tmp_path: Path) -> None:
         async def large(body: bytes) -> bytes:
             return bytes(7 * MB)

@@ -34,6 +34,10 @@ _ATTEMPTS = 2
 _PATIENCE = 1.0
 """Seconds that callers have to close their lines to a server that leaves."""
 
+_TURNS = 3
+"""Turns of the loop in which whoever has connected gets a line: asyncio forgets those whose turn
+comes once the listener is closed, and leaves their connections open."""
+
 
 @contextlib.asynccontextmanager
 async def listen(path: Path, server: Server, *, drain: float = 10.0) -> AsyncIterator[None]:
@@ -50,6 +54,8 @@ async def listen(path: Path, server: Server, *, drain: float = 10.0) -> AsyncIte
         yield
     finally:
         path.unlink(missing_ok=True)
+        for _ in range(_TURNS):
+            await asyncio.sleep(0)
         listener.close()
         await lines.leave(drain)
 

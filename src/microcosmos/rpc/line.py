@@ -40,6 +40,9 @@ class Line(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
         self.open = True
+        if self._out or self._long or self._closing:
+            # Said before the connection was there.
+            self._flush()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.open = False
@@ -85,6 +88,7 @@ class Line(asyncio.Protocol):
 
     def abort(self) -> None:
         """Close at once."""
+        self._closing = True
         if self._transport:
             self._transport.abort()
 
