@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
+from microcosmos.base import errors
+
 from .interface import Counts, Finding, Function, Limits, Replay, Version
 
 NAME = "functions"
@@ -348,3 +350,14 @@ class CountRequest(msgspec.Struct, frozen=True):
     worker: str
     sequence: int
     counts: dict[str, Counts]
+
+
+def checked_page(limit: int) -> int:
+    """How many an answer may list.
+
+    Raises:
+        errors.BadRequest: none, or more than `PAGE`.
+    """
+    if not 0 < limit <= PAGE:
+        raise errors.BadRequest(NAME, f"limit: a number from 1 to {PAGE}, not {limit}")
+    return limit

@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 from microcosmos.base import errors
-from microcosmos.functions.egress.fetch import MAX_REDIRECTS, MAX_URL, Fetcher, Leave, Outgoing
+from microcosmos.functions.egress.fetch import MAX_REDIRECTS, Fetcher, Leave
 from microcosmos.functions.egress.hosts import Hosts, Origin
+from microcosmos.functions.egress.outgoing import MAX_URL, Outgoing
 
 from ..web import Answer, Seen, Web, Web2, said, web
 

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from microcosmos.base import errors
-from microcosmos.functions.egress.fetch import Fetcher, Leave, Outgoing
+from microcosmos.functions.egress.fetch import Fetcher, Leave
 from microcosmos.functions.egress.filling import Filling, is_bound
 from microcosmos.functions.egress.hosts import Hosts, Origin
+from microcosmos.functions.egress.outgoing import Outgoing
 from microcosmos.functions.egress.policy import Policy
 from microcosmos.functions.interface import SecretUse
 from microcosmos.functions.placeholders import PATTERN, placeholder_of

@@ -7,8 +7,9 @@ import socket
 import pytest
 
 from microcosmos.base import errors
-from microcosmos.functions.egress.fetch import Fetcher, Leave, Outgoing
+from microcosmos.functions.egress.fetch import Fetcher, Leave
 from microcosmos.functions.egress.hosts import Hosts
+from microcosmos.functions.egress.outgoing import Outgoing
 from microcosmos.functions.egress.own import Own, is_here
 
 from ..web import said, web

@@ -23,9 +23,10 @@ from microcosmos.rpc.frames import CANCEL, END, ERROR, GRANT, ITEM, OPEN, REPLY,
 from microcosmos.rpc.line import Line
 
 from .decisions import Decision, Decisions
-from .fetch import Fetcher, Leave, Outgoing, Trail
+from .fetch import Fetcher, Leave, Trail
 from .filling import Filling, Values
 from .hosts import allowed
+from .outgoing import Outgoing
 from .policy import Policy, unpack
 
 HELD = 64 * 1024 * 1024
