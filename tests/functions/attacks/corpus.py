@@ -60,6 +60,11 @@ class Attack:
         """How it ends, as `ends`."""
         return self.other.get(engine, self.ends).removeprefix(KILLED)
 
+    def fills_on(self, engine: str) -> bool:
+        """Whether it ends for the memory that it takes, before the time that this takes counts."""
+        ends = self.end_on(engine).split("|")
+        return "limit.memory" in ends and "limit.cpu" not in ends
+
     def kills_on(self, engine: str) -> bool:
         """Whether its worker ends with it."""
         return self.other.get(engine, self.ends).startswith(KILLED)
