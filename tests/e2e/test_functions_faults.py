@@ -338,7 +338,8 @@ BAD = {
     ),
     "timers": (
         "function handler() { for (;;) setTimeout(() => {}, 60000) }",
-        "functions.limit.",
+        # The processor's limit or that of their number, which throws: whichever comes first.
+        ("functions.limit.", "functions.exception"),
     ),
     "logs": ("function handler() { for (;;) console.log('x'.repeat(1000)) }", "functions.limit."),
     "hoards": (

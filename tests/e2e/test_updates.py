@@ -20,6 +20,11 @@ log = logging.getLogger("tests.e2e")
 Another = Callable[..., Live]
 
 
+def says(live: Live, name: str, version: str) -> None:
+    """Wait until a version answers: the one before still drains when an update is said to be."""
+    until(lambda: live.web.get(f"/{name}").json()["says"] == version)
+
+
 def test_updates_of_a_folder_lose_no_request(live: Live) -> None:
     with (
         live.running("rolls", program("rolls", "v0"), "-i", "2") as folder,
@@ -28,7 +33,7 @@ def test_updates_of_a_folder_lose_no_request(live: Live) -> None:
         for number in range(1, 5):
             (folder / "main.py").write_text(program("rolls", f"v{number}"))
             live.micro("update", str(folder))
-            assert live.web.get("/rolls").json()["says"] == f"v{number}"
+            says(live, "rolls", f"v{number}")
             load.more(20)
     assert load.errors == [], load.told()
 
@@ -74,7 +79,7 @@ def test_a_broken_update_leaves_what_runs(live: Live) -> None:
         assert row["metadata"]["error"].startswith("update failed, the version before stays: ")
         (folder / "main.py").write_text(program("stays", "mended"))
         live.micro("update", str(folder))
-        assert live.web.get("/stays").json()["says"] == "mended"
+        says(live, "stays", "mended")
         assert "error" not in live.status("stays")["metadata"]
         load.more(20)
     assert load.errors == [], load.told()

@@ -9,6 +9,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from microcosmos.base import errors
 from microcosmos.store import Change
 
+from .audience import Audience
 from .heads import ID, Tables, found, live
 from .interface import Exhausted, News
 from .spent import Spending
@@ -28,6 +29,9 @@ class Feed:
     Args:
         tables: where functions are kept.
         spending: which quotas are used up.
+
+    Attributes:
+        audience: who follows.
     """
 
     def __init__(self, tables: Tables, spending: Spending | None = None) -> None:
@@ -35,6 +39,7 @@ class Feed:
         self._heads = tables.heads
         self._about = tables.about
         self._closed = asyncio.Event()
+        self.audience = Audience()
 
     async def follow(self, epoch: str = "", sequence: int = 0) -> AsyncGenerator[News, None]:
         """All functions of all namespaces, then what changes, for ever.

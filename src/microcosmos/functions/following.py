@@ -14,7 +14,7 @@ from microcosmos.base import codec, errors
 from microcosmos.rpc import Client
 
 from .interface import Live, News, Spent
-from .requests import NAME, FollowRequest
+from .requests import NAME, FollowRequest, Heard
 from .spent import Key, by_key, of
 
 PAUSE = 0.1
@@ -113,8 +113,11 @@ class Known:
             try:
                 async with self._client.stream(NAME, "Functions.Follow", body) as stream:
                     async for message in stream:
-                        self.apply(_news.decode(message))
+                        news = _news.decode(message)
+                        self.apply(news)
                         pause = PAUSE
+                        if not news.more:
+                            await stream.send(codec.encode(Heard(news.sequence)))
             except errors.Error as error:
                 log.debug("functions cannot be followed: %s", error)
             except msgspec.MsgspecError as error:

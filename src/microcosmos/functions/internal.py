@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import hmac
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 
 from microcosmos.base import errors
+from microcosmos.base.tasks import background
 
 from . import ledger, rights
 from .accounts import Accounts
@@ -16,6 +18,7 @@ from .requests import (
     NAME,
     CountRequest,
     FollowRequest,
+    Heard,
     Pass,
     PassRequest,
     Revealed,
@@ -39,14 +42,27 @@ class Internal:
         self._accounts = accounts
         self._proof = proof
 
-    async def follow(self, request: FollowRequest) -> AsyncIterator[News]:
-        """All functions of all namespaces, or what has changed since; then what changes."""
+    async def follow(
+        self, request: FollowRequest, heard: AsyncIterator[Heard]
+    ) -> AsyncIterator[News]:
+        """All functions of all namespaces, or what has changed since; then what changes.
+
+        Whoever says what he has heard of is waited for when something changes.
+        """
         rights.platform_only()
-        async with aclosing(
-            self._catalogue.feed.follow(request.epoch, request.sequence)
-        ) as all_news:
+        feed = self._catalogue.feed
+        async with (
+            background(self._listen(heard), "audience"),
+            aclosing(feed.follow(request.epoch, request.sequence)) as all_news,
+        ):
             async for news in all_news:
                 yield news
+
+    async def _listen(self, heard: AsyncIterator[Heard]) -> None:
+        # A stream that is lost is told to who sends, too.
+        with self._catalogue.feed.audience.seat() as hears, contextlib.suppress(errors.Error):
+            async for one in heard:
+                hears(one.sequence)
 
     async def unit(self, request: UnitRequest) -> Unit:
         """All that a worker needs to run a version."""

@@ -32,8 +32,11 @@ class Removal:
         self._claims = claims
         self._ledger = ledger
 
-    async def delete(self, which: Which) -> None:
+    async def delete(self, which: Which) -> int:
         """Delete a function with its history, secrets and counts.
+
+        Returns:
+            The version of that; 0 if it was another's turn.
 
         Raises:
             errors.NotFound: it is gone already.
@@ -42,10 +45,10 @@ class Removal:
         for _ in range(REPEATS):
             found = await self._tables.get(which.namespace, which.name)
             if found.which != which:
-                return
+                return 0
             if version := await self._tried(found):
                 await self._sweep(which.prefix, version)
-                return
+                return version
         raise busy(which.name)
 
     async def _tried(self, found: Found) -> int:

@@ -268,6 +268,16 @@ class FollowRequest(msgspec.Struct, frozen=True):
     sequence: int = 0
 
 
+class Heard(msgspec.Struct, frozen=True):
+    """What comes back on the stream of ``Functions.Follow``.
+
+    Attributes:
+        sequence: of the last news; all up to it are known.
+    """
+
+    sequence: int
+
+
 class UnitRequest(msgspec.Struct, frozen=True):
     """A version that is to be loaded."""
 

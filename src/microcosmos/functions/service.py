@@ -172,6 +172,7 @@ class FunctionsService:
         if found is None and self._accounts is not None:
             await self._accounts.service_account(here, request.name)
         version = await self._catalogue.deploy(here, made, found, who)
+        await self._known(request.name)
         await self._noted("deployed", request.name, version)
         return version
 
@@ -193,6 +194,7 @@ class FunctionsService:
         """Deploy an old version once more; 0 is the one before the newest that gets requests."""
         found = await rights.own(self._catalogue, request.name)
         version = await self._catalogue.rollback(found, request.number, rights.claimant())
+        await self._known(request.name)
         await self._noted("rolled back", request.name, version)
         return version
 
@@ -200,6 +202,7 @@ class FunctionsService:
         """Divide the requests of a function among versions, hundredths by number."""
         found = await rights.own(self._catalogue, request.name)
         after = await self._catalogue.split(found, request.shares, rights.claimant())
+        await self._known(request.name)
         shown = ", ".join(f"v{number}={part}" for number, part in request.shares.items())
         await self._audit("function split", request.name, shown)
         return await self._catalogue.function(after)
@@ -207,7 +210,8 @@ class FunctionsService:
     async def delete(self, request: NameRequest) -> None:
         """Delete a function with its history, secrets, counts and log."""
         found = await rights.own(self._catalogue, request.name)
-        await self._catalogue.removal.delete(found.which)
+        gone = await self._catalogue.removal.delete(found.which)
+        await self._catalogue.feed.audience.knows(gone)
         await self._audit("function deleted", request.name, f"v{found.head.number}")
         await self._forget(rights.namespace(), request.name)
 
@@ -331,6 +335,12 @@ class FunctionsService:
         if self._invoke is None:
             raise errors.Unimplemented(NAME, "there is no gateway here to send a request to")
         return await self._invoke(request)
+
+    async def _known(self, name: str) -> None:
+        """Wait until the gateways know how a function is by now: who is answered asks them next."""
+        found = await self._catalogue.find(rights.namespace(), name)
+        if found is not None:
+            await self._catalogue.feed.audience.knows(found.version)
 
     async def _noted(self, what: str, name: str, version: Version) -> None:
         detail = f"v{version.number} {version.hash[:12]}"
