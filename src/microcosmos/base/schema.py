@@ -8,6 +8,7 @@ the name of a struct, whose fields are the values.
 from __future__ import annotations
 
 import enum
+import functools
 import math
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -65,6 +66,23 @@ _SIMPLE: dict[type[mi.Type], str] = {
 }
 
 
+_info = functools.lru_cache(maxsize=2048)(mi.type_info)
+
+
+def type_info(kind: Any) -> mi.Type:
+    """What msgspec knows of a type; looked at once, as that takes long.
+
+    Raises:
+        TypeError: it knows nothing of it.
+    """
+    try:
+        hash(kind)
+    except TypeError:
+        # With something in it that cannot be remembered, such as a list among its constraints.
+        return mi.type_info(kind)
+    return _info(kind)
+
+
 def tree(kind: Any, name: str = "") -> Value:
     """The value tree of a type.
 
@@ -72,7 +90,7 @@ def tree(kind: Any, name: str = "") -> Value:
         kind: a msgspec struct, dataclass, TypedDict, attrs class, or anything below one.
         name: the field's name; else the type's own.
     """
-    info = mi.type_info(kind)
+    info = type_info(kind)
     root = _tree(info, name, 0)
     return Value(name=root.name or root.type, type=root.type, values=root.values)
 

@@ -18,6 +18,8 @@ from typing import Any, Literal
 import msgspec
 import msgspec.inspect as mi
 
+from microcosmos.base.schema import type_info
+
 from . import docstring
 
 Schema = dict[str, Any]
@@ -58,7 +60,7 @@ class Schemas:
                 pydantic tell these apart.
         """
         try:
-            info = mi.type_info(kind)
+            info = type_info(kind)
         except TypeError:
             return {}
         return _Walk(self, side).of(info)
