@@ -189,7 +189,10 @@ class TestRequests:
             with pytest.raises(errors.InternalServerError, match="it fails when loaded"):
                 await run(caller, "echo")
 
-    async def test_a_host_that_is_away_is_waited_for(self, tmp_path: Path) -> None:
+    @pytest.mark.parametrize("id", ["workers", "auth"])
+    async def test_a_host_that_is_away_or_knows_nobody_yet_is_waited_for(
+        self, tmp_path: Path, id: str
+    ) -> None:
         async with calling(tmp_path) as (caller, host):
             place, times = host.place, 0
 
@@ -197,7 +200,7 @@ class TestRequests:
                 nonlocal times
                 times += 1
                 if times < 4:
-                    raise errors.Unavailable("workers", "no replica of workers is alive")
+                    raise errors.Unavailable(id, "no replica of workers is alive")
                 return await place(where)
 
             host.place = away  # type: ignore[method-assign]
@@ -206,6 +209,20 @@ class TestRequests:
             with pytest.raises(errors.Unavailable) as caught:
                 await run(caller, "echo", timeout=0.1, where=Where("micro", "other", 1, "other"))
             assert caught.value.id == "functions.limit.wall"
+
+    async def test_what_a_host_refuses_is_told_at_once(self, tmp_path: Path) -> None:
+        async with calling(tmp_path) as (caller, host):
+            asked = 0
+
+            async def refuse(where: Where) -> list[Place]:
+                nonlocal asked
+                asked += 1
+                raise errors.Unavailable("functions.quarantine", "it has 2 strikes")
+
+            host.place = refuse  # type: ignore[method-assign]
+            with pytest.raises(errors.Unavailable, match="2 strikes"):
+                await run(caller, "echo")
+            assert asked == 1
 
 
 class TestUnloaded:
