@@ -14,7 +14,7 @@ import httpx
 import psutil
 import pytest
 
-from .live import Live, client, until
+from .live import NO_AUTHORITIES, Live, client, until
 from .load import Load
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
@@ -143,6 +143,26 @@ def test_no_deploy_loses_a_request(
     assert lag < LATEST, lags
     assert load.journal[-1].text == f"v{count}"
     log.info("%d deploys of %s: the last old answer began %.4f s late", count, name, lag)
+
+
+def test_every_gateway_knows_of_a_change_once_it_is_said_to_be_done(site: Site) -> None:
+    def answers() -> set[tuple[int, str]]:
+        """On connections of their own: not all come to the same gateway."""
+        plainly = {"timeout": 60, "trust_env": False, "verify": NO_AUTHORITIES}
+        answers = [httpx.get(f"{site.url}/{name}", **plainly) for _ in range(6)]
+        return {(answer.status_code, answer.text) for answer in answers}
+
+    for number in range(15):
+        name = f"sudden{number}"
+        code = "async function handler() { return '%s' }"
+        site.deploy(name, code % "new")
+        assert answers() == {(200, "new")}
+        site.deploy(name, code % "newer")
+        assert answers() == {(200, "newer")}
+        site.asked("rollback", name=name)
+        assert answers() == {(200, "new")}
+        site.asked("delete", name=name)
+        assert {status for status, _ in answers()} == {404}
 
 
 def test_neither_a_split_nor_a_rollback_loses_a_request(site: Site) -> None:
