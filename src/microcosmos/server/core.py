@@ -304,25 +304,32 @@ async def main() -> None:
             end = partial(end_engine, home)
             mending = Mending(home.server / "nats", core.kept, end)
             await enter(background(mending.keep(), "mending"))
-        address = os.environ.get("MICRO_PROXY_ADDRESS", "127.0.0.1:8081")
-        seen = await _seen(core, own, DEFAULT_NAMESPACE)
-        proxy = serve_proxy(
-            address,
-            seen.client,
-            seen.table,
-            numbers=seen.numbers,
-            tls=tls.from_environment(home.server / "proxy-tls"),
-            socket=home.proxy_socket,
-            schemas=seen.schemas,
-            stats=seen.stats,
-            access=access,
-            worlds=partial(_seen, core, own),
-            admin=FirstAdmin(authority).header,
-        )
-        await enter(proxy)
+        await enter(_proxied(core, own, authority, access))
         logger.info("core answers, profile %s", profile.name)
         report_ready()
         await stop.wait()
+
+
+@asynccontextmanager
+async def _proxied(
+    core: Core, store: Store, authority: Authority, access: Access
+) -> AsyncIterator[None]:
+    """The gRPC proxy, which serves until the block ends."""
+    seen = await _seen(core, store, DEFAULT_NAMESPACE)
+    async with serve_proxy(
+        os.environ.get("MICRO_PROXY_ADDRESS", "127.0.0.1:8081"),
+        seen.client,
+        seen.table,
+        numbers=seen.numbers,
+        tls=tls.from_environment(core.home.server / "proxy-tls"),
+        socket=core.home.proxy_socket,
+        schemas=seen.schemas,
+        stats=seen.stats,
+        access=access,
+        worlds=partial(_seen, core, store),
+        admin=FirstAdmin(authority).header,
+    ):
+        yield
 
 
 @asynccontextmanager

@@ -24,7 +24,7 @@ from microcosmos.events.interface import (
     TopicState,
 )
 
-from .link import Line, Link
+from .link import Link, Turnstile
 from .member import Member
 from .publisher import Publisher
 from .settings import Ttls
@@ -63,7 +63,7 @@ class EngineLog:
     def __init__(self, nc: NatsClient, control: Control) -> None:
         self._nc = nc
         self._control = control
-        self._opening = Line()
+        self._opening = Turnstile()
         self._open: _Open | None = None
         self._stack = AsyncExitStack()
 

@@ -105,7 +105,7 @@ class Signal:
             raise
 
 
-class Line:
+class Turnstile:
     """Who enters does so one after the other, in the order in which they came.
 
     A lock lets those pass that come between its release and the next one's waking up; who asks

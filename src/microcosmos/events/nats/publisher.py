@@ -21,7 +21,7 @@ from microcosmos.events.interface import PUBLISH_PATIENCE, Draft, Receipt
 
 from .api import BATCH_INCOMPLETE, BATCHES_TOO_MANY, DUPLICATES, LAST_ID, Refused
 from .layout import HEADROOM, ID, TTL, check_size, headers_of, subject
-from .link import Line, Link, Signal
+from .link import Link, Signal, Turnstile
 
 log = logging.getLogger("microcosmos.events")
 
@@ -113,7 +113,7 @@ class Publisher:
         self._batches = asyncio.Semaphore(MAX_BATCHES)
         self._room = Signal()
         self._flows = Signal()
-        self._line = Line()
+        self._turnstile = Turnstile()
         self._flowing = True
         self._troubled = False
         self._pause = PAUSE
@@ -194,7 +194,7 @@ class Publisher:
 
     async def _send(self, messages: Sequence[_Message]) -> _Sent:
         """Send something; its future tells of its end."""
-        if self._line or not self._flowing or len(self._pending) >= MAX_UNACKED:
+        if self._turnstile or not self._flowing or len(self._pending) >= MAX_UNACKED:
             await self._turn()
         number = next(self._numbers)
         sent = self._pending[number] = _Sent(number, messages, self._loop.create_future())
@@ -223,7 +223,7 @@ class Publisher:
     async def _turn(self) -> None:
         """Wait until something can be sent, behind those who wait already."""
         try:
-            async with asyncio.timeout(PUBLISH_PATIENCE), self._line:
+            async with asyncio.timeout(PUBLISH_PATIENCE), self._turnstile:
                 while not self._flowing or len(self._pending) >= MAX_UNACKED:
                     await (self._room if self._flowing else self._flows).wait()
         except TimeoutError:
