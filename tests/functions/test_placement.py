@@ -254,7 +254,7 @@ class TestRoom:
             for name in ("alice-a", "alice-b"):
                 await hosted.run(where(name))
             pid = hosted.placement.workers[0].pid
-            monkeypatch.setattr(upkeep, "IDLE", 0.1)
+            monkeypatch.setattr(upkeep, "IDLE", 0.5)
             async with asyncio.timeout(60):
                 while "micro/alice-b/1" in hosted.running():
                     hosted.placement.noted(hosted.placement.workers[0].id, used(1))
