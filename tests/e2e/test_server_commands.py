@@ -54,6 +54,32 @@ def test_a_detached_server_lives_until_it_is_stopped_and_comes_back(
     site.micro("stop")
 
 
+SLOW = """
+import sys, time
+
+class Slow:
+    def write(self, text):
+        if text.startswith("microcosmos "):
+            time.sleep(0.5)
+        return sys.__stdout__.write(text)
+
+    def __getattr__(self, name):
+        return getattr(sys.__stdout__, name)
+
+sys.stdout = Slow()
+"""
+
+
+def test_a_detached_server_is_waited_for_until_it_has_said_where_it_is(
+    another: Callable[..., Live], tmp_path: Path
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text(SLOW)
+    site = another()
+    lines = site.micro("server", "--detach", *FREE, PYTHONPATH=str(tmp_path)).lines
+    assert [line.split()[0] for line in lines] == ["microcosmos", "api", "proxy", "nats", "warn"]
+    site.micro("stop")
+
+
 def test_another_server_is_an_environment(live: Live, another: Callable[..., Live]) -> None:
     far = another().start()
     address = far.info.addresses["proxy"]

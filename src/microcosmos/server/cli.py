@@ -164,7 +164,13 @@ def _detached(home: Home, flags: dict[str, Any]) -> str:
             stderr=file,
             start_new_session=True,
         )
-    _wait_until(lambda: _ready(home, child) or child.poll() is not None, START_LIMIT)
+    # Ready is what others see of it; it says where it is, all at once, right after that.
+    greeting = f", PID {child.pid}, home "
+
+    def greeted() -> bool:
+        return _ready(home, child) and greeting in _since(log, start)
+
+    _wait_until(lambda: greeted() or child.poll() is not None, START_LIMIT)
     said = _since(log, start)
     if _ready(home, child):
         return said
