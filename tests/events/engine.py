@@ -92,8 +92,15 @@ class Engine:
         """Wait until the files of what was destroyed are gone: it goes on in the background, and
         what is deleted meanwhile under the same name is not removed."""
         async with asyncio.timeout(60):
-            while any(self.streams.glob("*/streams/.*")):  # noqa: ASYNC110 - the engine does it
+            while self._removing():  # noqa: ASYNC110 - the engine does it
                 await asyncio.sleep(0.001)
+
+    def _removing(self) -> bool:
+        try:
+            return any(self.streams.glob("*/streams/.*"))
+        except FileNotFoundError:
+            # It was removed as it was looked at; there may be more.
+            return True
 
     @contextlib.asynccontextmanager
     async def by_core(self) -> AsyncIterator[World]:
