@@ -24,9 +24,6 @@ log = logging.getLogger("tests.e2e")
 SWITCHED = 0.5
 """Seconds after a deploy from which on nobody may see the version before; we promise 0.1."""
 
-LATEST = 10.0
-"""The same on a machine that is busy for the moment."""
-
 SLOW = """
 let begun = 0
 async function handler(request) {
@@ -129,18 +126,15 @@ def test_no_deploy_loses_a_request(
             live.append(time.monotonic())
         load.more(30)
     assert load.errors == [], load.told()
-    lags = [0.0] * count
+    lag = 0.0
     for answer in load.journal:
         number = int(answer.text.removeprefix("v"))
         # None before it was asked for, and none for long after the next was live.
         assert 1 <= number <= count
         assert asked[number - 1] <= answer.ended, answer
         if number < count:
-            lags[number] = max(lags[number], answer.began - live[number])
-    lag = max(lags)
-    # A busy machine is slow now and then, and one that forgets to tell is so each time.
-    assert sum(one > SWITCHED for one in lags) <= count // 20, lags
-    assert lag < LATEST, lags
+            lag = max(lag, answer.began - live[number])
+    assert lag < SWITCHED, lag
     assert load.journal[-1].text == f"v{count}"
     log.info("%d deploys of %s: the last old answer began %.4f s late", count, name, lag)
 
